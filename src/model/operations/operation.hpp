@@ -1,0 +1,73 @@
+/// What a GPU has to do for one layer, kernel by kernel, before anything is known of time.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/units.hpp"
+#include "model/specs/plan.hpp"
+#include "model/specs/precision.hpp"
+
+namespace pipecast {
+
+enum class Stream : std::uint8_t { kCompute, kSide, kCommunication };
+
+/// One kernel launch.
+struct Operation {
+  std::string_view
+      op;  ///< kernel kind: a name of the column `op` of traces/h800_dualpipe_chunk/kernels.csv
+  std::string_view label;  ///< which matrix product ("q_b", "routed_gate_up_wgrad") or tensor;
+                           ///< empty if `op` says all
+  Precision precision = Precision::kBf16;  ///< of the multiplied operands, or of the moved elements
+  std::int64_t m = 0;  ///< matrix products: rows (of all groups together), columns, depth; else 0
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  std::int64_t groups = 1;  ///< experts in a grouped product
+  Flops flops;              ///< useful work: 2 m n k, or attention's causal half
+  Bytes read;               ///< from HBM, every operand once
+  Bytes written;
+  Stream stream = Stream::kCompute;
+};
+
+/// The phases of a layer in one training step, named as in the trace. F: forward, B: input
+/// gradient, W: weight gradient. The forward runs attn, dispatch, mlp, combine; the backward
+/// combine (a dispatch), mlp, dispatch (a combine), attn. Embedding and head have `mlp` phases
+/// only.
+enum class Phase : std::uint8_t {
+  kAttentionForward,
+  kDispatchForward,
+  kMlpForward,
+  kCombineForward,
+  kCombineBackward,
+  kMlpBackward,
+  kDispatchBackward,
+  kAttentionBackward,
+  kMlpWeight,
+  kAttentionWeight,
+};
+inline constexpr int kPhases = 10;
+
+/// "attn(F)", "dispatch(F)", ...
+std::string_view name_of(Phase phase);
+
+/// A tensor that the forward pass of one micro-batch keeps until its backward pass.
+struct KeptTensor {
+  std::string_view name;
+  Precision precision = Precision::kBf16;
+  Bytes bytes;  ///< with the scales of FP8 and E5M6
+};
+
+struct LayerOperations {
+  LayerKind kind{};
+  std::array<std::vector<Operation>, kPhases> phases;
+  std::vector<KeptTensor> kept;
+
+  [[nodiscard]] const std::vector<Operation>& at(Phase p) const {
+    return phases[static_cast<std::size_t>(p)];
+  }
+  [[nodiscard]] std::vector<Operation>& at(Phase p) { return phases[static_cast<std::size_t>(p)]; }
+};
+
+}  // namespace pipecast

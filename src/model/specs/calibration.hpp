@@ -1,0 +1,61 @@
+/// The free constants of the kernel and link models. Each is physical, fitted on kernel-level
+/// measurements, and carries its plausible range; configs/calibration/ holds source and residual.
+#pragma once
+
+#include <string>
+
+namespace pipecast {
+
+struct Constant {
+  double value = 0;
+  double low = 0;
+  double high = 0;
+  std::string source;
+};
+
+/// Fractions of the dense tensor-core peak of the SMs in use, isolated kernels of at least 20
+/// GFLOP.
+struct TensorEfficiency {
+  Constant gemm_fp8;
+  Constant grouped_gemm_fp8;
+  Constant gemm_fp8_wgrad;
+  Constant gemm_bf16;
+  Constant attention_forward;
+  Constant attention_backward;
+};
+
+/// Fractions of line rate.
+struct LinkEfficiency {
+  Constant hbm;     ///< streaming kernels
+  Constant nvlink;  ///< per direction
+  Constant nic;     ///< per direction
+};
+
+struct LatencyConstants {
+  Constant kernel_us;      ///< shortest kernel
+  Constant launch_gap_us;  ///< between a kernel's end and the next one's start on the same stream
+};
+
+/// Dispatch and combine kernels.
+struct CommunicationConstants {
+  Constant bytes_per_second_per_sm;  ///< what one SM moves through a send-and-receive kernel
+};
+
+/// What running at the same time costs, measured kernel by kernel in the H800 trace.
+struct ContentionConstants {
+  Constant
+      computation;  ///< time of a computation kernel beside communication over its time alone, >= 1
+  Constant dispatch;  ///< time of a dispatch beside computation over its time alone, >= 1
+  Constant combine;
+};
+
+struct CalibrationSpec {
+  std::string gpu;  ///< name of the GPU it was measured on
+  TensorEfficiency tensor;
+  LinkEfficiency link;
+  LatencyConstants latency;
+  CommunicationConstants communication;
+  ContentionConstants contention;
+};
+
+}  // namespace pipecast

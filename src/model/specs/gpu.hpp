@@ -1,0 +1,35 @@
+/// One GPU as its vendor describes it. What kernels reach of these rates is calibration.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/units.hpp"
+#include "model/specs/precision.hpp"
+
+namespace pipecast {
+
+struct GpuSpec {
+  std::string name;
+  int sm_count = 0;
+  Frequency tensor_clock;  ///< SM clock at which the vendor states the tensor-core peak
+  double bf16_flop_per_clock_per_sm = 0;  ///< dense
+  double fp8_flop_per_clock_per_sm = 0;   ///< dense; 0 where the tensor cores know no FP8
+  Bandwidth hbm_bandwidth;
+  Bytes hbm_capacity;  ///< what the device shows, bytes
+  Bytes l2_capacity;
+  Bytes shared_memory_per_sm;
+  FlopRate fp32_vector_peak;  ///< CUDA cores, whole GPU
+
+  /// Dense peak of the tensor cores of `sms` SMs.
+  /// @param p  kFp8 or kBf16; FP32 and E5M6 have no tensor-core rate of their own and break the
+  /// assertion
+  [[nodiscard]] FlopRate tensor_peak(Precision p, int sms) const {
+    PIPECAST_ASSERT(p == Precision::kBf16 || p == Precision::kFp8);
+    const double per_clock =
+        p == Precision::kFp8 ? fp8_flop_per_clock_per_sm : bf16_flop_per_clock_per_sm;
+    return FlopRate(per_clock * tensor_clock.count() * sms);
+  }
+};
+
+}  // namespace pipecast

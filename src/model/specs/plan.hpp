@@ -1,0 +1,70 @@
+/// How a model is laid over a cluster and trained there. Keys follow Megatron-LM where it has the
+/// notion.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/specs/precision.hpp"
+
+namespace pipecast {
+
+/// What a pipeline stage is made of.
+enum class LayerKind { kEmbedding, kDense, kMoe, kMtp, kHead };
+
+constexpr std::string_view name_of(LayerKind kind) {
+  switch (kind) {
+    case LayerKind::kEmbedding:
+      return "embedding";
+    case LayerKind::kDense:
+      return "dense";
+    case LayerKind::kMoe:
+      return "moe";
+    case LayerKind::kMtp:
+      return "mtp";
+    case LayerKind::kHead:
+      return "head";
+  }
+  return "";
+}
+
+/// Layers of every stage in the order a micro-batch passes them: [stage][position].
+using PipelineLayout = std::vector<std::vector<LayerKind>>;
+
+/// Which intermediate results are computed again in the backward pass instead of being kept.
+struct RecomputeSpec {
+  bool layernorm = false;    ///< outputs of RMSNorm
+  bool mla_up_proj = false;  ///< outputs of the MLA up-projections
+  bool moe_act = false;      ///< outputs of SwiGLU
+};
+
+struct PrecisionSpec {
+  Precision gemm = Precision::kFp8;               ///< linear layers: fp8-block or bf16
+  Precision dispatch = Precision::kFp8;           ///< tokens on their way to the experts
+  Precision combine = Precision::kBf16;           ///< expert outputs on their way back
+  Precision attention_output = Precision::kE5m6;  ///< as kept for backward
+  Precision moments = Precision::kBf16;           ///< AdamW's two moments
+  Precision master_weights = Precision::kFp32;
+  Precision gradients = Precision::kFp32;          ///< accumulation and reduction
+  Precision parameter_gather = Precision::kBf16;   ///< all-gather after the optimizer
+  Precision pipeline_transfer = Precision::kBf16;  ///< activations and gradients between stages
+};
+
+struct PlanSpec {
+  int tp = 1;
+  int cp = 1;
+  int pp = 1;
+  int ep = 1;
+  int zero_stage = 0;
+  std::string schedule;
+  std::string fallback_schedule;   ///< used where `schedule` cannot run with the step's
+                                   ///< micro-batches; may be empty
+  int micro_batch_size = 1;        ///< sequences
+  int communication_sms = 0;       ///< SMs of the dispatch and combine kernels while they run
+  PipelineLayout pipeline_layout;  ///< resolved: pp stages
+  RecomputeSpec recompute;
+  PrecisionSpec precision;
+};
+
+}  // namespace pipecast

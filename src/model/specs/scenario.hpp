@@ -1,0 +1,28 @@
+/// Everything one forecast rests on.
+#pragma once
+
+#include <string>
+
+#include "model/specs/calibration.hpp"
+#include "model/specs/cluster.hpp"
+#include "model/specs/model.hpp"
+#include "model/specs/plan.hpp"
+#include "model/specs/recipe.hpp"
+
+namespace pipecast {
+
+struct Scenario {
+  std::string name;
+  ClusterSpec cluster;
+  ModelSpec model;
+  PlanSpec plan;
+  RoutingSpec routing;
+  RecipeSpec recipe;
+  Usd cost_per_gpu_hour;
+  CalibrationSpec calibration;
+
+  /// Data-parallel ranks: GPUs / (tp * cp * pp).
+  [[nodiscard]] int data_parallel() const { return cluster.gpus() / (plan.tp * plan.cp * plan.pp); }
+};
+
+}  // namespace pipecast
