@@ -5,12 +5,6 @@
 
 namespace pipecast {
 
-namespace {
-
-Bandwidth reached(Bandwidth line, const Constant& efficiency) { return Bandwidth(line.count() * efficiency.value); }
-
-}  // namespace
-
 PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t tokens, Bytes copy_bytes, int ep,
                             int gpus_per_node) {
   const int nodes = std::max(1, ep / gpus_per_node);
@@ -28,8 +22,8 @@ PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t token
 TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster, const CalibrationSpec& calibration,
                              int sms) {
   const bool crosses_nodes = load.nic > Bytes(0);
-  const Duration nic = crosses_nodes ? load.nic / reached(cluster.nic_per_gpu(), calibration.link.nic) : Duration();
-  const Duration nvlink = load.nvlink / reached(cluster.nvlink.bandwidth, calibration.link.nvlink);
+  const Duration nic = crosses_nodes ? load.nic / reached_nic(cluster, calibration) : Duration();
+  const Duration nvlink = load.nvlink / reached_nvlink(cluster, calibration);
   const Duration issue =
       sms > 0 ? (load.nic + load.nvlink) / Bandwidth(calibration.communication.bytes_per_second_per_sm.value * sms)
               : Duration();
@@ -38,18 +32,6 @@ TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster, c
   if (issue > cost.time) cost = {.time = issue, .bound = TransferBound::kIssue};
   cost.time += cluster.nvlink.latency + (crosses_nodes ? cluster.nic.latency : Duration());
   return cost;
-}
-
-Duration hop_latency(bool same_node, bool same_leaf, const ClusterSpec& cluster) {
-  if (same_node) return cluster.nvlink.latency;
-  return cluster.nic.latency + (same_leaf ? Duration() : cluster.fabric.spine_latency);
-}
-
-Duration point_to_point_time(Bytes size, bool same_node, bool same_leaf, const ClusterSpec& cluster,
-                             const CalibrationSpec& calibration) {
-  const Bandwidth rate = same_node ? reached(cluster.nvlink.bandwidth, calibration.link.nvlink)
-                                   : reached(cluster.nic_per_gpu(), calibration.link.nic);
-  return size / rate + hop_latency(same_node, same_leaf, cluster);
 }
 
 }  // namespace pipecast

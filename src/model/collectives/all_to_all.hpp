@@ -1,6 +1,7 @@
 /// Time of the all-to-alls of expert parallelism from the load of the busiest port.
 #pragma once
 
+#include "model/collectives/links.hpp"
 #include "model/routing/balanced.hpp"
 #include "model/specs/calibration.hpp"
 #include "model/specs/cluster.hpp"
@@ -34,12 +35,5 @@ struct TransferCost {
 /// Not modelled: chunked forwarding between the two levels, static ECMP collisions, unequal ports.
 TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster, const CalibrationSpec& calibration,
                              int sms);
-
-/// One message between two GPUs of different nodes (`nic`) or of one node.
-Duration point_to_point_time(Bytes size, bool same_node, bool same_leaf, const ClusterSpec& cluster,
-                             const CalibrationSpec& calibration);
-
-/// Latency of a message without its transfer time.
-Duration hop_latency(bool same_node, bool same_leaf, const ClusterSpec& cluster);
 
 }  // namespace pipecast
