@@ -26,27 +26,6 @@ void check(const PlanSpec& plan, LayerKind kind, const LayerLoad& load) {
           "matrix products run in fp8 or bf16, not in {}", name_of(p));
 }
 
-/// In the backward pass the head's launches come first, in the forward pass last.
-void add_mtp(LayerDraft& draft) {
-  add_mtp_entry_forward(draft);
-  add_attention_forward(draft);
-  add_router_forward(draft);
-  LayerDraft head{draft.model, draft.plan, draft.load, {}};
-  add_head(head);
-  draft.layer.at(Phase::kMlpBackward) = head.layer.at(Phase::kMlpBackward);
-  draft.layer.at(Phase::kMlpWeight) = head.layer.at(Phase::kMlpWeight);
-  add_exchange(draft);
-  add_moe_mlp(draft);
-  auto& forward = draft.layer.at(Phase::kMlpForward);
-  const auto& last = head.layer.at(Phase::kMlpForward);
-  forward.insert(forward.end(), last.begin(), last.end());
-  add_router_backward(draft);
-  add_attention_backward(draft);
-  add_mtp_entry_backward(draft);
-  keep_attention(draft);
-  draft.layer.kept.insert(draft.layer.kept.end(), head.layer.kept.begin(), head.layer.kept.end());
-}
-
 /// Tokens that a GPU receives if every token draws its experts evenly from its groups: of the
 /// GPUs that hold those groups' experts, each is missed with the probability that all draws fall
 /// on the others' experts.
@@ -99,17 +78,19 @@ LayerOperations layer_operations(const ModelSpec& model, const PlanSpec& plan, L
       keep_attention(draft);
       break;
     case LayerKind::kMoe:
+    case LayerKind::kMtp: {
+      const bool mtp = kind == LayerKind::kMtp;
+      if (mtp) add_mtp_entry_forward(draft);
       add_attention_forward(draft);
       add_router_forward(draft);
       add_exchange(draft);
       add_moe_mlp(draft);
       add_router_backward(draft);
       add_attention_backward(draft);
+      if (mtp) add_mtp_entry_backward(draft);
       keep_attention(draft);
       break;
-    case LayerKind::kMtp:
-      add_mtp(draft);
-      break;
+    }
   }
   return std::move(draft.layer);
 }

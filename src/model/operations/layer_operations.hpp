@@ -29,10 +29,10 @@ LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64
 /// traces/h800_dualpipe_chunk/kernels.csv.
 ///
 /// Embedding and head have `mlp` phases only. The MTP module runs its embedding lookup and
-/// projection in `attn`, its use of the head with the loss at the end of mlp(F) and the start of
-/// mlp(B). Bytes count every operand once from HBM. FLOPs of a causal attention are those of the
-/// lower triangle. `ep_*` operations carry the payload that this GPU receives in `read` and
-/// `written`; the links, not HBM, decide their time.
+/// projection in `attn`; its use of the head is a kHead of its own in the layout. Bytes count every
+/// operand once from HBM. FLOPs of a causal attention are those of the lower triangle. `ep_*`
+/// operations carry the payload that this GPU receives in `read` and `written`; the links, not HBM,
+/// decide their time.
 ///
 /// Not modelled: caching in L2 between kernels; padding of expert rows and of odd extents to tiles;
 /// bytes of indices and row statistics beside the tensors.

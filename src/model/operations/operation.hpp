@@ -52,6 +52,9 @@ inline constexpr int kPhases = 10;
 /// "attn(F)", "dispatch(F)", ...
 std::string_view name_of(Phase phase);
 
+/// Size of `rows` x `columns` elements, with one FP32 scale per 128 of a row for FP8 and E5M6.
+Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns);
+
 /// A tensor that the forward pass of one micro-batch keeps until its backward pass.
 struct KeptTensor {
   std::string_view name;

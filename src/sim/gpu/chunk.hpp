@@ -1,5 +1,5 @@
-/// What one GPU does for one micro-batch on one stage, as tasks on its streams: the unit that a pipeline
-/// schedule orders. Built once for each kind of chunk, run many times.
+/// What one GPU does for one micro-batch on one stage, as tasks on its streams: the unit that a
+/// pipeline schedule orders. Built once for each kind of chunk, run many times.
 #pragma once
 
 #include <map>
@@ -20,13 +20,16 @@ struct WorkShare {
   Duration time;
 };
 
-/// A stretch of kernels on one stream between points of synchronisation. A stream runs its tasks in order.
+/// A stretch of kernels on one stream between points of synchronisation. A stream runs its tasks in
+/// order.
 struct Task {
-  Duration duration;       ///< launch gaps included; of a collective: its transfer, once all have arrived
-  int after = -1;          ///< tasks of the same chunk that must have ended, besides the stream's previous one
+  Duration
+      duration;  ///< launch gaps included; of a collective: its transfer, once all have arrived
+  int after =
+      -1;  ///< tasks of the same chunk that must have ended, besides the stream's previous one
   int also_after = -1;
   Stream stream{};
-  bool collective = false; ///< starts when the whole expert-parallel group has arrived
+  bool collective = false;  ///< starts when the whole expert-parallel group has arrived
   Phase phase{};
   LayerKind layer{};
   std::vector<WorkShare> work;
@@ -42,13 +45,14 @@ struct ChunkProgram {
   Bytes nvlink_bytes;
 };
 
-/// Builds the chunks of one plan. The way of overlapping: the forward's layers and the backward's layers are
-/// paired in the order in which each passes them (first with first); what is left of the longer one runs alone.
-/// Within a pair the compute stream runs attn(F), mlp(B), mlp(W), mlp(F), attn(B), attn(W) while the communication
-/// stream runs combine(B), dispatch(F), dispatch(B), combine(F), each when its input is ready.
-/// A kernel that runs in an overlapped chunk has the GPU's SMs less the communication SMs and is slowed by the
-/// measured contention; in any other chunk it has the whole GPU.
-/// Not modelled here: contention that changes while a kernel runs, and reuse of SMs that communication leaves idle.
+/// Builds the chunks of one plan. The way of overlapping: the forward's layers and the backward's
+/// layers are paired in the order in which each passes them (first with first); what is left of the
+/// longer one runs alone. Within a pair the compute stream runs attn(F), mlp(B), mlp(W), mlp(F),
+/// attn(B), attn(W) while the communication stream runs combine(B), dispatch(F), dispatch(B),
+/// combine(F), each when its input is ready. A kernel that runs in an overlapped chunk has the
+/// GPU's SMs less the communication SMs and is slowed by the measured contention; in any other
+/// chunk it has the whole GPU. Not modelled here: contention that changes while a kernel runs, and
+/// reuse of SMs that communication leaves idle.
 class ChunkBuilder {
  public:
   /// @param plan  the plan of the simulated phase; its layout decides what a stage consists of
