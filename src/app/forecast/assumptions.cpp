@@ -1,0 +1,115 @@
+#include "app/forecast/assumptions.hpp"
+
+#include <fmt/format.h>
+
+#include "model/ops/kernel_cost.hpp"
+
+namespace pipecast {
+
+std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
+  return {
+      {"tensor.gemm_fp8", &c.tensor.gemm_fp8},
+      {"tensor.grouped_gemm_fp8", &c.tensor.grouped_gemm_fp8},
+      {"tensor.gemm_fp8_wgrad", &c.tensor.gemm_fp8_wgrad},
+      {"tensor.gemm_bf16", &c.tensor.gemm_bf16},
+      {"tensor.attention_forward", &c.tensor.attention_forward},
+      {"tensor.attention_backward", &c.tensor.attention_backward},
+      {"link.hbm", &c.link.hbm},
+      {"link.nvlink", &c.link.nvlink},
+      {"link.nic", &c.link.nic},
+      {"latency.kernel_us", &c.latency.kernel_us},
+      {"latency.launch_gap_us", &c.latency.launch_gap_us},
+      {"communication.bytes_per_second_per_sm", &c.communication.bytes_per_second_per_sm},
+      {"communication.notify_us", &c.communication.notify_us},
+      {"contention.computation", &c.contention.computation},
+      {"contention.dispatch", &c.contention.dispatch},
+      {"contention.combine", &c.contention.combine},
+  };
+}
+
+namespace {
+
+std::string layout_text(const PipelineLayout& layout) {
+  std::string out;
+  for (const auto& stage : layout) {
+    out += out.empty() ? "" : " | ";
+    for (std::size_t i = 0; i < stage.size();) {
+      std::size_t run = i;
+      while (run < stage.size() && stage[run] == stage[i]) ++run;
+      out += fmt::format("{}{}", i == 0 ? "" : " ", name_of(stage[i]));
+      if (run - i > 1) out += fmt::format("*{}", run - i);
+      i = run;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<Assumption> assumptions_of(const Scenario& scenario) {
+  const PlanSpec& plan = scenario.plan;
+  const auto fixed = [](std::string key, std::string value, std::string reason) {
+    return Assumption{std::move(key), std::move(value), std::nullopt, std::nullopt, std::move(reason)};
+  };
+  std::vector<Assumption> out = {
+      fixed("routing.distribution", scenario.routing.distribution,
+            "every expert gets the same load; real routing is uneven, so this is a lower bound of the step time"),
+      fixed("plan.pipeline_layout", layout_text(plan.pipeline_layout),
+            "which stage holds which layers is the plan's choice; DeepSeek-V3's is not published"),
+      fixed("plan.precision.gradients", std::string(name_of(plan.precision.gradients)),
+            "precision of the gradient reduction"),
+      fixed("plan.precision.parameter_gather", std::string(name_of(plan.precision.parameter_gather)),
+            "precision of the parameter all-gather"),
+      fixed("plan.precision.pipeline_transfer", std::string(name_of(plan.precision.pipeline_transfer)),
+            "precision of activations and gradients between stages"),
+  };
+  for (const PhaseSpec& phase : scenario.recipe.phases) {
+    if (!phase.global_batch_size || phase.global_batch_size->from == phase.global_batch_size->to) continue;
+    out.push_back(fixed(fmt::format("recipe.phases.{}.global_batch_size", phase.name), "equal tokens at every size",
+                        "the shape of the batch ramp is not stated"));
+    out.push_back(fixed("plan.fallback_schedule", phase.plan.fallback_schedule,
+                        "what runs while the batch is too small for the plan's schedule"));
+  }
+  CalibrationSpec calibration = scenario.calibration;
+  for (const NamedConstant& named : constants_of(calibration)) {
+    const Constant& c = *named.constant;
+    out.push_back({"calibration." + named.name, fmt::format("{:g}", c.value), c.low, c.high, c.source});
+  }
+  return out;
+}
+
+const std::vector<Resource>& resources() {
+  static const std::vector<Resource> kResources = {
+      {"tensor_cores", [](ClusterSpec& c, double f) { c.gpu.tensor_clock = c.gpu.tensor_clock * f; }},
+      {"hbm_bandwidth", [](ClusterSpec& c, double f) { c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f; }},
+      {"nvlink_bandwidth", [](ClusterSpec& c, double f) { c.nvlink.bandwidth = c.nvlink.bandwidth * f; }},
+      {"nic_bandwidth",
+       [](ClusterSpec& c, double f) {
+         c.nic.bandwidth = c.nic.bandwidth * f;
+         c.pcie.bandwidth = c.pcie.bandwidth * f;
+       }},
+      {"network_latency",
+       [](ClusterSpec& c, double f) {
+         for (Duration* latency : {&c.nvlink.latency, &c.nic.latency, &c.fabric.spine_latency}) {
+           *latency = duration_from_picoseconds(static_cast<double>(latency->count()) / f);
+         }
+       }},
+  };
+  return kResources;
+}
+
+std::vector<Provenance> provenance_of(const Scenario& scenario) {
+  std::vector<Provenance> out;
+  const auto& kernels = Registry<KernelKind>::instance();
+  for (const std::string& name : kernels.names()) {
+    out.push_back({name, "public", kernels.find(name).constant(scenario.calibration).source});
+  }
+  out.push_back({"ep_dispatch", "modelled", "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
+  out.push_back({"ep_combine", "modelled", "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
+  out.push_back({"pipeline_transfer", "modelled", "message size over the NIC's bandwidth"});
+  out.push_back({"reduce_scatter", "modelled", "hierarchical ring, bytes over bandwidth"});
+  out.push_back({"all_gather", "modelled", "hierarchical ring, bytes over bandwidth"});
+  return out;
+}
+
+}  // namespace pipecast

@@ -1,0 +1,31 @@
+/// What a forecast assumes, and how far each assumption could move it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/forecast/forecast.hpp"
+
+namespace pipecast {
+
+/// A constant of the calibration and its name there, e.g. "tensor.gemm_fp8".
+struct NamedConstant {
+  std::string name;
+  Constant* constant;
+};
+std::vector<NamedConstant> constants_of(CalibrationSpec& calibration);
+
+/// Constants with their ranges, and the keys of the plan whose defaults no publication confirms.
+std::vector<Assumption> assumptions_of(const Scenario& scenario);
+
+/// A resource of the cluster that can be made better by a factor.
+struct Resource {
+  std::string name;
+  void (*improve)(ClusterSpec& cluster, double factor);
+};
+const std::vector<Resource>& resources();
+
+/// Where the cost of each kind of operation comes from.
+std::vector<Provenance> provenance_of(const Scenario& scenario);
+
+}  // namespace pipecast

@@ -1,0 +1,105 @@
+/// From a scenario to what its run takes: simulated steps, multiplied out, with the interval that the
+/// assumptions leave.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/arithmetic/parameters.hpp"
+#include "model/memory/rank_memory.hpp"
+#include "model/specs/scenario.hpp"
+#include "sim/cluster/step_simulation.hpp"
+
+namespace pipecast {
+
+/// One simulated training step.
+struct StepForecast {
+  std::string schedule;  ///< the plan's or its fallback
+  int microbatches = 0;  ///< per data-parallel rank
+  Tokens tokens;
+  StepPlan plan;
+  StepTimes times;
+  std::vector<RankMemory> memory;  ///< [pipeline rank]
+};
+
+struct PhaseForecast {
+  std::string name;
+  bool simulated = false;
+  std::optional<Tokens> tokens;
+  double gpu_hours = 0;
+  double days = 0;
+  Usd cost;
+};
+
+struct Interval {
+  double low = 0;
+  double expected = 0;
+  double high = 0;
+};
+
+/// Something that the forecast rests on and that nobody published; numeric ones with the range they may have.
+struct Assumption {
+  std::string key;
+  std::string value;
+  std::optional<double> low;
+  std::optional<double> high;
+  std::string reason;
+};
+
+struct Sensitivity {
+  std::string resource;
+  double step_percent_per_percent = 0;
+};
+
+struct Provenance {
+  std::string operation;
+  std::string kind;  ///< calibrated, public, modelled
+  std::string source;
+};
+
+struct Throughput {
+  double tflops_per_gpu_causal = 0;
+  double tflops_per_gpu_noncausal = 0;
+  double mfu_causal = 0;
+  double mfu_noncausal = 0;
+  Flops flop_per_token_causal;
+  Flops flop_per_token_noncausal;
+};
+
+struct Forecast {
+  StepForecast step;  ///< of the main phase: the simulated phase with the most tokens, at its last batch size
+  Throughput throughput;
+  ParameterCount parameters;
+  std::vector<std::int64_t> parameters_per_rank;  ///< held by one GPU of each pipeline rank, all copies
+  std::vector<PhaseForecast> phases;
+  double gpu_hours_per_trillion_tokens = 0;  ///< of the main phase
+  double days_per_trillion_tokens = 0;
+  PhaseForecast total;
+  Interval step_time_s;
+  Interval gpu_hours_per_trillion;
+  Interval cost_usd;
+  std::vector<Assumption> assumptions;
+  std::vector<Sensitivity> sensitivities;
+  std::vector<Provenance> provenance;
+};
+
+struct ForecastOptions {
+  SimulationMode mode = SimulationMode::kFull;
+  int threads = 1;              ///< for the independent simulations of other batch sizes and assumptions
+  StepTrace* trace = nullptr;   ///< of the main step
+  std::function<void(std::string_view stage, double fraction)> progress;  ///< may be empty; any thread
+};
+
+/// Simulates one step. Does not check that it fits into memory.
+/// @param plan         the phase's plan
+/// @param global_batch sequences per step
+/// @throws ImpossiblePlan if no schedule of the plan can run
+StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch, SimulationMode mode,
+                           StepTrace* trace = nullptr);
+
+/// @throws ImpossiblePlan if a schedule cannot run or a rank's memory does not hold what it must
+Forecast forecast(const Scenario& scenario, const ForecastOptions& options);
+
+}  // namespace pipecast

@@ -1,0 +1,137 @@
+#include "model/operations/layer_parts.hpp"
+
+namespace pipecast {
+
+namespace {
+
+/// Normalises the input and projects it down to the latents (or, uncompressed, to the queries).
+void add_down_projections(LaunchList& list, std::int64_t tokens, const AttentionWidths& w) {
+  const std::int64_t query = w.compressed_query ? w.query_rank : w.query;
+  list.norm("attention_norm", tokens, w.hidden);
+  list.cast("q_a", tokens, w.hidden);
+  list.transpose_scales("q_a", tokens, w.hidden);
+  list.product(w.compressed_query ? "q_a" : "q", {tokens, query, w.hidden});
+  // The same input is cast again for the second product, as in the trace.
+  list.cast("kv_a", tokens, w.hidden);
+  list.transpose_scales("kv_a", tokens, w.hidden);
+  list.product("kv_a", {tokens, w.kv_down, w.hidden});
+  list.small("scalars", 2, 1);
+}
+
+void add_latent_norms(LaunchList& list, std::int64_t tokens, const AttentionWidths& w) {
+  if (w.compressed_query) list.norm("q_norm", tokens, w.query_rank);
+  list.copy("elementwise", "kv_latent", tokens, w.kv_rank);
+  list.norm("kv_norm", tokens, w.kv_rank);
+  list.copy("elementwise", "rope_key", tokens, w.rope);
+}
+
+void add_core(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
+  const std::int64_t tokens = draft.load.tokens;
+  const auto bf16 = [&](std::int64_t columns) {
+    return stored_bytes(Precision::kBf16, tokens, columns);
+  };
+  const double pairs = static_cast<double>(tokens) * static_cast<double>(draft.load.seq_length) / 2;
+  list.push({.op = "attention_fwd",
+             .label = {},
+             .precision = Precision::kBf16,
+             .flops = Flops(2.0 * pairs * static_cast<double>(w.query + w.values)),
+             .read = bf16(w.query) + bf16(w.query) + bf16(w.values),
+             .written = bf16(w.values) + stored_bytes(Precision::kFp32, tokens, w.heads)});
+}
+
+/// Keeps the output in its compressed format and projects it; adds the residual.
+void add_output(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
+  const std::int64_t tokens = draft.load.tokens;
+  const Precision kept = draft.plan.precision.attention_output;
+  if (kept == Precision::kE5m6) {
+    list.move("cast_e5m6", "attention_output", kept,
+              stored_bytes(Precision::kBf16, tokens, w.values),
+              stored_bytes(kept, tokens, w.values));
+  }
+  if (kept == Precision::kFp8 && !list.fp8()) {
+    list.cast_always("attention_output", tokens, w.values);
+  }
+  list.cast("o", tokens, w.values);  // kept too, where FP8 is the format
+  list.transpose_scales("o", tokens, w.values);
+  list.product("o", {tokens, w.hidden, w.values});
+  list.add("residual", tokens, w.hidden);
+}
+
+}  // namespace
+
+AttentionWidths::AttentionWidths(const ModelSpec& m)
+    : hidden(m.hidden_size),
+      heads(m.num_attention_heads),
+      compressed_query(m.q_lora_rank.has_value()),
+      query_rank(m.q_lora_rank.value_or(0)),
+      query(heads * m.qk_head_dim()),
+      kv_rank(m.kv_lora_rank),
+      rope(m.qk_rope_head_dim),
+      kv_down(kv_rank + rope),
+      nope_keys(heads * m.qk_nope_head_dim),
+      values(heads * m.v_head_dim),
+      kv_up(nope_keys + values) {}
+
+void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
+  const AttentionWidths w(draft.model);
+  const std::int64_t tokens = draft.load.tokens;
+  // In the backward pass norm outputs that were kept are FP8 already.
+  const bool kept_inputs = recompute && !draft.plan.recompute.layernorm;
+  if (w.compressed_query) {
+    if (!kept_inputs) list.cast("q_b", tokens, w.query_rank);
+    list.transpose_scales("q_b", tokens, w.query_rank);
+    list.product(recompute ? "q_b_recompute" : "q_b", {tokens, w.query, w.query_rank});
+  }
+  if (!kept_inputs) list.cast("kv_b", tokens, w.kv_rank);
+  list.transpose_scales("kv_b", tokens, w.kv_rank);
+  list.product(recompute ? "kv_b_recompute" : "kv_b", {tokens, w.kv_up, w.kv_rank});
+
+  // Keys: the up-projected part and one rotary part for all heads, side by side.
+  list.copy("rope", "rope_key", tokens, w.rope);
+  list.copy("copy_strided", "keys", tokens, w.nope_keys);
+  list.move("elementwise", "rope_key_to_heads", Precision::kBf16,
+            stored_bytes(Precision::kBf16, tokens, w.rope),
+            stored_bytes(Precision::kBf16, tokens, w.heads * w.rope));
+  // Uncompressed queries are kept after their rotation, never computed again.
+  if (w.compressed_query || !recompute) {
+    list.copy("rope", "queries", tokens, w.heads * w.rope);
+  }
+}
+
+void add_attention_forward(LayerDraft& draft) {
+  const AttentionWidths w(draft.model);
+  LaunchList list = draft.phase(Phase::kAttentionForward);
+  add_down_projections(list, draft.load.tokens, w);
+  add_latent_norms(list, draft.load.tokens, w);
+  add_up_projections(draft, list, false);
+  add_core(draft, list, w);
+  add_output(draft, list, w);
+  list.norm("mlp_norm", draft.load.tokens, w.hidden);
+}
+
+void keep_attention(LayerDraft& draft) {
+  const AttentionWidths w(draft.model);
+  const RecomputeSpec& recompute = draft.plan.recompute;
+  const std::int64_t tokens = draft.load.tokens;
+  draft.keep("attention_norm_input", Precision::kBf16, tokens, w.hidden);
+  if (w.compressed_query) draft.keep("q_norm_input", Precision::kBf16, tokens, w.query_rank);
+  draft.keep("kv_down", Precision::kBf16, tokens, w.kv_down);  // norm input and rotary key
+  if (!recompute.layernorm) {
+    draft.keep("attention_norm_output", draft.cached(), tokens, w.hidden);
+    if (w.compressed_query) draft.keep("q_norm_output", draft.cached(), tokens, w.query_rank);
+    draft.keep("kv_norm_output", draft.cached(), tokens, w.kv_rank);
+    draft.keep("mlp_norm_output", draft.cached(), tokens, w.hidden);
+  }
+  if (!recompute.mla_up_proj || !w.compressed_query) {
+    draft.keep("queries", Precision::kBf16, tokens, w.query);
+  }
+  if (!recompute.mla_up_proj) {
+    draft.keep("keys", Precision::kBf16, tokens, w.query);
+    draft.keep("values", Precision::kBf16, tokens, w.values);
+  }
+  draft.keep("attention_output", draft.plan.precision.attention_output, tokens, w.values);
+  draft.keep("softmax_statistics", Precision::kFp32, tokens, w.heads);
+  draft.keep("mlp_norm_input", Precision::kBf16, tokens, w.hidden);
+}
+
+}  // namespace pipecast

@@ -1,0 +1,70 @@
+/// The parts that layers are put together from. Internal to model/operations.
+#pragma once
+
+#include "model/operations/launch_list.hpp"
+#include "model/operations/layer_operations.hpp"
+
+namespace pipecast {
+
+/// One layer under construction.
+struct LayerDraft {
+  const ModelSpec& model;
+  const PlanSpec& plan;
+  const LayerLoad& load;
+  LayerOperations layer;
+
+  [[nodiscard]] LaunchList phase(Phase p, Stream stream = Stream::kCompute) {
+    return {layer.at(p), plan, stream};
+  }
+  void keep(std::string_view name, Precision p, std::int64_t rows, std::int64_t columns) {
+    layer.kept.push_back({name, p, stored_bytes(p, rows, columns)});
+  }
+  /// Format in which the inputs of linear layers and of SwiGLU are kept: FP8 where the products
+  /// are. Source: DeepSeek-V3 report, section 3.3.3.
+  [[nodiscard]] Precision cached() const { return plan.precision.gemm; }
+};
+
+/// Widths of the latent attention's tensors, in elements per token.
+struct AttentionWidths {
+  explicit AttentionWidths(const ModelSpec& m);
+
+  std::int64_t hidden;
+  std::int64_t heads;
+  bool compressed_query;  ///< queries go through a low-rank bottleneck with its own norm
+  std::int64_t query_rank;
+  std::int64_t query;  ///< all heads
+  std::int64_t kv_rank;
+  std::int64_t rope;     ///< rotary key, shared by all heads
+  std::int64_t kv_down;  ///< output of the joint down-projection
+  std::int64_t nope_keys;
+  std::int64_t values;
+  std::int64_t kv_up;  ///< output of the up-projection: keys without rotary part, and values
+};
+
+/// Attention with its norm and residual, and the norm before the MLP. Fills attn(F), attn(B),
+/// attn(W).
+void add_attention_forward(LayerDraft& draft);
+void add_attention_backward(LayerDraft& draft);
+void keep_attention(LayerDraft& draft);
+
+/// The expansion of latents to queries, keys and values, as forward and recomputation share it.
+void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute);
+
+/// Router: gate and selection in attn(F), its gradients in attn(B).
+void add_router_forward(LayerDraft& draft);
+void add_router_backward(LayerDraft& draft);
+
+/// Dispatch and combine on the communication stream; nothing without expert parallelism.
+void add_exchange(LayerDraft& draft);
+
+/// Experts in mlp(F), mlp(B), mlp(W).
+void add_moe_mlp(LayerDraft& draft);
+void add_dense_mlp(LayerDraft& draft);
+
+void add_embedding(LayerDraft& draft);
+void add_head(LayerDraft& draft);
+/// What MTP has beyond a MoE layer and the head: lookup, two norms, projection.
+void add_mtp_entry_forward(LayerDraft& draft);
+void add_mtp_entry_backward(LayerDraft& draft);
+
+}  // namespace pipecast

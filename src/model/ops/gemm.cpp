@@ -1,0 +1,55 @@
+/// Matrix products: tensor-core rate times a measured efficiency, less the SMs that idle in the last wave.
+/// Not modelled: the choice of tile, prologue and epilogue, L2 reuse; docs/model.md says what that costs.
+#include "model/ops/kernel_cost.hpp"
+
+namespace pipecast {
+
+namespace {
+
+// One output tile of a thread block, as DeepGEMM and cuBLAS choose for large products on Hopper.
+constexpr std::int64_t kTileM = 128;
+constexpr std::int64_t kTileN = 128;
+
+/// Share of the SMs' time that has a tile to work on: waves are whole, the last one is not.
+double wave_occupancy(const Operation& op, int sms) {
+  const std::int64_t rows_per_group = ceil_div(op.m, op.groups);
+  const std::int64_t tiles = op.groups * ceil_div(rows_per_group, kTileM) * ceil_div(op.n, kTileN);
+  const std::int64_t slots = ceil_div(tiles, sms) * sms;
+  return static_cast<double>(tiles) / static_cast<double>(slots);
+}
+
+template <Constant TensorEfficiency::*kEfficiency>
+const Constant& constant(const CalibrationSpec& calibration) {
+  return calibration.tensor.*kEfficiency;
+}
+
+template <Constant TensorEfficiency::*kEfficiency, Precision kPrecision>
+KernelCost gemm(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration, int sms) {
+  require(op.m > 0 && op.n > 0 && op.k > 0 && op.groups > 0,
+          "{} {}: extents must be positive: m={} n={} k={} groups={}", op.op, op.label, op.m, op.n, op.k, op.groups);
+  const FlopRate peak = gpu.tensor_peak(kPrecision, sms);
+  require(peak.count() > 0, "{} has no {} tensor cores; set plan.precision.gemm to bf16", gpu.name,
+          name_of(kPrecision));
+  const double efficiency = constant<kEfficiency>(calibration).value * wave_occupancy(op, sms);
+  return roofline(op, peak * efficiency, gpu, calibration);
+}
+
+template <Constant TensorEfficiency::*kEfficiency, Precision kPrecision>
+constexpr KernelKind kKind{gemm<kEfficiency, kPrecision>, constant<kEfficiency>};
+
+constexpr KernelKind kBf16 = kKind<&TensorEfficiency::gemm_bf16, Precision::kBf16>;
+const Register<KernelKind> kEntries[] = {
+    {"gemm_fp8", kKind<&TensorEfficiency::gemm_fp8, Precision::kFp8>},
+    {"grouped_gemm_fp8", kKind<&TensorEfficiency::grouped_gemm_fp8, Precision::kFp8>},
+    {"gemm_fp8_wgrad", kKind<&TensorEfficiency::gemm_fp8_wgrad, Precision::kFp8>},
+    {"gemm_bf16", kBf16},
+    {"grouped_gemm_bf16", kBf16},
+    {"gemm_bf16_wgrad", kBf16},
+    {"gate_gemm_fwd", kBf16},
+    {"gate_gemm_dgrad", kBf16},
+    {"gate_gemm_wgrad", kBf16},
+};
+
+}  // namespace
+
+}  // namespace pipecast

@@ -1,0 +1,32 @@
+#include "model/ops/kernel_cost.hpp"
+
+#include <algorithm>
+
+namespace pipecast {
+
+KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu, const CalibrationSpec& calibration, int sms) {
+  return Registry<KernelKind>::instance().find(operation.op).cost(operation, gpu, calibration, sms);
+}
+
+KernelCost streaming(const Operation& operation, const GpuSpec& gpu, const CalibrationSpec& calibration) {
+  const Bytes bytes = operation.read + operation.written;
+  const Duration memory = bytes / Bandwidth(gpu.hbm_bandwidth.count() * calibration.link.hbm.value);
+  const Duration floor = duration_from_seconds(calibration.latency.kernel_us.value * 1e-6);
+  return {.time = std::max(memory, floor),
+          .flops = operation.flops,
+          .hbm_bytes = bytes,
+          .bound = memory >= floor ? Bound::kHbm : Bound::kLatency};
+}
+
+KernelCost roofline(const Operation& operation, FlopRate tensor_rate, const GpuSpec& gpu,
+                    const CalibrationSpec& calibration) {
+  KernelCost cost = streaming(operation, gpu, calibration);
+  const Duration compute = operation.flops / tensor_rate;
+  if (compute > cost.time) {
+    cost.time = compute;
+    cost.bound = Bound::kTensor;
+  }
+  return cost;
+}
+
+}  // namespace pipecast

@@ -1,0 +1,199 @@
+#include "sim/cluster/step_plan.hpp"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <tuple>
+
+#include "model/arithmetic/parameters.hpp"
+#include "sim/cluster/optimizer_plan.hpp"
+
+namespace pipecast {
+
+namespace {
+
+enum class MessageKind { kActivation, kGradient };
+
+/// Slots of one GPU: (direction, kind of message, micro-batch).
+class Slots {
+ public:
+  explicit Slots(const Schedule& schedule) {
+    for (const int n : schedule.microbatches) microbatches_ = std::max(microbatches_, n);
+    count_ = static_cast<int>(schedule.microbatches.size()) * 2 * microbatches_;
+  }
+  [[nodiscard]] int of(MessageKind kind, const ChunkPass& pass) const {
+    return (pass.direction * 2 + static_cast<int>(kind)) * microbatches_ + pass.microbatch;
+  }
+  [[nodiscard]] int count() const { return count_; }
+
+ private:
+  int microbatches_ = 0;
+  int count_ = 0;
+};
+
+/// Ranks of every stage, by direction: the inverse of Schedule::stage_of.
+std::vector<std::vector<int>> ranks_of_stages(const Schedule& schedule) {
+  std::vector<std::vector<int>> out;
+  for (const std::vector<int>& stages : schedule.stage_of) {
+    auto& ranks = out.emplace_back(stages.size());
+    for (std::size_t rank = 0; rank < stages.size(); ++rank) {
+      ranks[static_cast<std::size_t>(stages[rank])] = static_cast<int>(rank);
+    }
+  }
+  return out;
+}
+
+TimeCategory category_of(const Step& step) {
+  if (step.overlapped) return TimeCategory::kOverlapped;
+  switch (step.first.pass) {
+    case Pass::kForward: return TimeCategory::kForward;
+    case Pass::kBackward: return TimeCategory::kBackwardFull;
+    case Pass::kBackwardInput: return TimeCategory::kBackwardInput;
+    case Pass::kBackwardWeight: return TimeCategory::kBackwardWeight;
+  }
+  return TimeCategory::kBubble;
+}
+
+/// Turns a schedule's steps into programs, needs and sends.
+class Planner {
+ public:
+  Planner(const Schedule& schedule, const ChunkBuilder& builder, const PlanSpec& plan, StepPlan& out)
+      : schedule_(schedule), builder_(builder), plan_(plan), slots_(schedule),
+        rank_of_(ranks_of_stages(schedule)), out_(out) {
+    out.slots = slots_.count();
+  }
+
+  void run() {
+    for (std::size_t rank = 0; rank < schedule_.ranks.size(); ++rank) {
+      auto& steps = out_.steps.emplace_back();
+      for (const Step& step : schedule_.ranks[rank]) steps.push_back(planned(rank, step));
+    }
+  }
+
+ private:
+  PlannedStep planned(std::size_t rank, const Step& step) {
+    PlannedStep out{.program = program_of(rank, step), .category = category_of(step)};
+    connect(rank, step.first, 0, out);
+    if (step.overlapped) connect(rank, step.second, 1, out);
+    return out;
+  }
+
+  [[nodiscard]] int stage_of(std::size_t rank, const ChunkPass& pass) const {
+    return schedule_.stage_of[static_cast<std::size_t>(pass.direction)][rank];
+  }
+
+  void connect(std::size_t rank, const ChunkPass& pass, std::size_t which, PlannedStep& out) const {
+    if (pass.pass == Pass::kBackwardWeight) return;
+    const bool forward = pass.pass == Pass::kForward;
+    const auto& ranks = rank_of_[static_cast<std::size_t>(pass.direction)];
+    const int stages = static_cast<int>(ranks.size());
+    const int stage = stage_of(rank, pass);
+    const int slot = slots_.of(forward ? MessageKind::kActivation : MessageKind::kGradient, pass);
+    const int from = forward ? stage - 1 : stage + 1;
+    const int to = forward ? stage + 1 : stage - 1;
+    if (from >= 0 && from < stages) out.needs[which] = slot;
+    if (to >= 0 && to < stages) out.sends[which] = {.rank = ranks[static_cast<std::size_t>(to)], .slot = slot};
+  }
+
+  int program_of(std::size_t rank, const Step& step) {
+    // Stages of the same layers share a program.
+    const auto& layout = plan_.pipeline_layout;
+    const int first = stage_of(rank, step.first);
+    const int second = step.overlapped ? stage_of(rank, step.second) : first;
+    const auto [it, fresh] = programs_.try_emplace(
+        {step.overlapped, step.first.pass, layout[static_cast<std::size_t>(first)], layout[static_cast<std::size_t>(second)]},
+        static_cast<int>(out_.programs.size()));
+    if (fresh) {
+      out_.programs.push_back(step.overlapped ? builder_.overlapped(first, second)
+                                              : builder_.single(step.first.pass, first));
+    }
+    return it->second;
+  }
+
+  const Schedule& schedule_;
+  const ChunkBuilder& builder_;
+  const PlanSpec& plan_;
+  Slots slots_;
+  std::vector<std::vector<int>> rank_of_;
+  std::map<std::tuple<bool, Pass, std::vector<LayerKind>, std::vector<LayerKind>>, int> programs_;
+  StepPlan& out_;
+};
+
+/// Ranks that hold a common stage reduce its gradients together.
+std::vector<std::vector<int>> reduction_groups(const Schedule& schedule) {
+  std::map<std::vector<int>, std::vector<int>> by_stages;
+  for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
+    std::vector<int> stages;
+    for (const std::vector<int>& held : schedule.stage_of) stages.push_back(held[rank]);
+    std::sort(stages.begin(), stages.end());
+    by_stages[stages].push_back(static_cast<int>(rank));
+  }
+  std::vector<std::vector<int>> groups;
+  for (auto& [stages, ranks] : by_stages) groups.push_back(std::move(ranks));
+  return groups;
+}
+
+/// Most chunks of each direction whose forward has begun and whose backward has not ended.
+std::vector<int> peak_live_chunks(const std::vector<Step>& steps, std::size_t directions) {
+  std::vector<int> live(directions);
+  int most = 0;
+  std::vector<int> at_peak(directions);
+  for (const Step& step : steps) {
+    if (step.first.pass == Pass::kForward) ++live[static_cast<std::size_t>(step.first.direction)];
+    const int total = std::accumulate(live.begin(), live.end(), 0);
+    if (total > most) {
+      most = total;
+      at_peak = live;
+    }
+    const ChunkPass& backward = step.overlapped ? step.second : step.first;
+    if (backward.pass == Pass::kBackward || backward.pass == Pass::kBackwardInput) {
+      --live[static_cast<std::size_t>(backward.direction)];
+    }
+  }
+  return at_peak;
+}
+
+}  // namespace
+
+std::string_view name_of(TimeCategory category) {
+  static constexpr std::string_view kNames[] = {"forward",    "backward_input", "backward_full",          "backward_weight",
+                                                "overlapped", "optimizer",      "communication_exposed", "bubble"};
+  return kNames[static_cast<int>(category)];
+}
+
+ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
+  const auto& kinds = Registry<ScheduleKind>::instance();
+  const PipelineShape shape{.ranks = plan.pp, .microbatches = microbatches};
+  try {
+    return {plan.schedule, kinds.find(plan.schedule).make(shape)};
+  } catch (const ImpossiblePlan&) {
+    if (plan.fallback_schedule.empty()) throw;
+  }
+  return {plan.fallback_schedule, kinds.find(plan.fallback_schedule).make(shape)};
+}
+
+StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule) {
+  const ChunkBuilder builder(scenario, plan);
+  StepPlan out;
+  Planner(schedule, builder, plan, out).run();
+  out.reduction_groups = reduction_groups(schedule);
+  out.optimizer.resize(schedule.ranks.size());
+  const Placement placement(scenario.cluster, scenario.data_parallel());
+  for (const std::vector<int>& group : out.reduction_groups) {
+    HeldParameters held;
+    for (const std::vector<int>& stages : schedule.stage_of) {
+      const auto stage = static_cast<std::size_t>(stages[static_cast<std::size_t>(group.front())]);
+      held += parameters_of_stage(scenario.model, plan.pipeline_layout[stage], plan.ep);
+    }
+    const OptimizerPlan optimizer = plan_optimizer(scenario, plan, held, static_cast<int>(group.size()), placement);
+    for (const int rank : group) out.optimizer[static_cast<std::size_t>(rank)] = optimizer;
+  }
+  out.norm_all_reduce = all_reduce_latency(scenario.cluster);
+  const std::int64_t tokens = plan.micro_batch_size * scenario.recipe.seq_length;
+  out.message = tensor_bytes(tokens, scenario.model.hidden_size, plan.precision.pipeline_transfer);
+  out.routing = builder.routing();
+  for (const auto& steps : schedule.ranks) out.peak_live.push_back(peak_live_chunks(steps, schedule.stage_of.size()));
+  return out;
+}
+
+}  // namespace pipecast
