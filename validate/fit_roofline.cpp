@@ -142,9 +142,9 @@ class RooflineFit {
                                    "traces/h100/gemm_fp8_block.csv, rows of at least 20 GFLOP");
     fits_["tensor.gemm_bf16"] = fit(product_table("h100/gemm_bf16.csv", "gemm_bf16"),
                                     "traces/h100/gemm_bf16.csv, rows of at least 20 GFLOP");
-    fits_["tensor.grouped_gemm_fp8"] =
-        fit(product_table("deepgemm/grouped_contiguous.csv", "grouped_gemm_fp8"),
-            "traces/deepgemm/grouped_contiguous.csv");
+    fits_["tensor.grouped_gemm_fp8"] = fit(
+        product_table("deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv", "grouped_gemm_fp8"),
+        "traces/deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv");
   }
 
   void fit_attention_forward() {
@@ -206,24 +206,30 @@ class RooflineFit {
                               scenario_.cluster.gpus_per_node);
   }
 
-  /// DeepEP publishes logical bytes over time; the groups of its benchmark are the nodes.
-  void fit_nic() {
-    const CsvTable table(traces_ / "deepep/h800_normal.csv");
+  /// DeepEP publishes logical bytes over time, its own node's (or GPU's) share included; 1 /
+  /// `peers` of the copies stay there and load no link.
+  std::vector<Sample> deepep_rates(const std::function<bool(int gpus)>& wanted,
+                                   const std::function<int(int gpus)>& peers,
+                                   Bandwidth line) const {
+    const CsvTable table(traces_ / "deepep/normal.csv");
     std::vector<Sample> samples;
     for (std::size_t i = 0; i < table.rows(); ++i) {
       const int gpus = static_cast<int>(table.number(i, "ep"));
-      if (gpus < 32) continue;  // fewer GPUs are bound by NVLink
-      const int nodes = gpus / scenario_.cluster.gpus_per_node;
-      for (const bool dispatch : {true, false}) {
-        const double time_us = table.number(i, dispatch ? "dispatch_us" : "combine_us");
-        const PortLoad load = load_of(gpus, table.number(i, "tokens_per_gpu"),
-                                      table.number(i, "hidden"), dispatch, nodes);
-        const double rate = static_cast<double>(load.nic.count()) / (time_us * 1e-6);
-        samples.push_back({rate / scenario_.cluster.nic_per_gpu().count(), time_us});
+      if (table.text(i, "date") != "2025-04-22" || !wanted(gpus)) continue;
+      const double remote = 1 - 1.0 / peers(gpus);
+      for (const char* column : {"dispatch_gb_s", "combine_gb_s"}) {
+        samples.push_back({table.number(i, column) * 1e9 * remote / line.count(), 1});
       }
     }
-    fits_["link.nic"] =
-        fit(samples, "traces/deepep/h800_normal.csv, 32 and 64 GPUs, physical bytes");
+    return samples;
+  }
+
+  void fit_nic() {
+    const int per_node = scenario_.cluster.gpus_per_node;
+    fits_["link.nic"] = fit(
+        deepep_rates([](int gpus) { return gpus >= 32; },  // fewer are bound by NVLink
+                     [=](int gpus) { return gpus / per_node; }, scenario_.cluster.nic_per_gpu()),
+        "traces/deepep/normal.csv of 2025-04-22, 32 and 64 GPUs, physical bytes");
   }
 
   void fit_issue_rate() {
@@ -260,15 +266,11 @@ class RooflineFit {
                          time_us});
     };
     if (gpu_.name == "h800") {
-      const CsvTable table(traces_ / "deepep/h800_normal.csv");
-      for (std::size_t i = 0; i < table.rows(); ++i) {
-        if (table.number(i, "ep") != 8) continue;
-        for (const bool dispatch : {true, false}) {
-          add(table.number(i, "tokens_per_gpu"), table.number(i, "hidden"),
-              table.number(i, dispatch ? "dispatch_us" : "combine_us"), dispatch, 1);
-        }
-      }
-      fits_["link.nvlink"] = fit(samples, "traces/deepep/h800_normal.csv, 8 GPUs, physical bytes");
+      const int per_node = scenario_.cluster.gpus_per_node;
+      fits_["link.nvlink"] =
+          fit(deepep_rates([=](int gpus) { return gpus == per_node; },
+                           [](int gpus) { return gpus; }, scenario_.cluster.nvlink.bandwidth),
+              "traces/deepep/normal.csv of 2025-04-22, 8 GPUs, physical bytes");
       return;
     }
     const CsvTable table(traces_ / "h100/deepep_normal_multinode.csv");

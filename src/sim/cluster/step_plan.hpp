@@ -37,7 +37,7 @@ struct PlannedStep {
   int program = 0;
   TimeCategory category{};
   std::array<int, 2> needs = {-1, -1};  ///< slots that must have been filled; -1: none
-  std::array<PlannedSend, 2> sends;
+  std::array<PlannedSend, 2> sends{};
 };
 
 /// The end of the step on one pipeline rank.

@@ -45,7 +45,7 @@ struct Gpu {
   Time reached;     // own arrival at the collective that is waited for
   Duration waited;  // for peers, in the running chunk
   std::array<Time, 3> stream_free;
-  FifoResource sender;  // its NIC, or its NVLink port for messages inside a node
+  FifoServer sender;  // its NIC, or its NVLink port for messages inside a node
   std::array<Duration, kTimeCategories> breakdown{};
   OverlapTimes overlap;
 };

@@ -71,9 +71,9 @@ struct ChunkBuilder::Piece {
   Stream stream{};
   bool collective = false;
   bool beside_previous = false;  ///< starts with the piece before it instead of after it
-  Bytes nic_bytes;
-  Bytes nvlink_bytes;
-  std::vector<WorkShare> work;
+  Bytes nic_bytes{};
+  Bytes nvlink_bytes{};
+  std::vector<WorkShare> work{};
 };
 
 /// Puts phases one after another and remembers who waits for whom.

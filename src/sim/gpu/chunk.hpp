@@ -32,7 +32,7 @@ struct Task {
   bool collective = false;  ///< starts when the whole expert-parallel group has arrived
   Phase phase{};
   LayerKind layer{};
-  std::vector<WorkShare> work;
+  std::vector<WorkShare> work{};
 };
 
 struct ChunkProgram {
@@ -42,7 +42,7 @@ struct ChunkProgram {
   Duration communication;           ///< transfers of all collectives
   Duration compute;                 ///< busy time of the compute stream
   Bytes nic_bytes;                  ///< sent by one GPU in all collectives
-  Bytes nvlink_bytes;
+  Bytes nvlink_bytes{};
 };
 
 /// Builds the chunks of one plan. The way of overlapping: the forward's layers and the backward's

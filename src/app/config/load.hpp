@@ -1,0 +1,57 @@
+/// From scenario files to the structs of src/model/specs, and back: all that the commands use.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "app/config/files.hpp"
+#include "app/config/node.hpp"
+#include "model/specs/scenario.hpp"
+
+namespace pipecast {
+
+struct LoadedScenario {
+  Scenario scenario;
+  config::Node resolved;  ///< every key with its value and origin, defaults included
+};
+
+/// Reads, composes, overrides and checks a scenario.
+/// @param sets  arguments of `--set`, applied in order
+/// @throws Error "file:line:column: dotted.path: what is wrong and what was expected"
+LoadedScenario load_scenario(const std::filesystem::path& path,
+                             const std::vector<std::string>& sets);
+
+/// The same with files from elsewhere, for tests and fuzzers.
+LoadedScenario load_scenario(const std::filesystem::path& path,
+                             const std::vector<std::string>& sets, const config::ReadFile& read);
+
+/// The complete configuration as YAML that loads to the same scenario; a comment behind every
+/// value says where it comes from.
+std::string print_config(const LoadedScenario& loaded);
+
+/// The complete configuration as JSON, for results.
+nlohmann::ordered_json config_json(const LoadedScenario& loaded);
+
+/// A model file in YAML, or a config.json of the DeepSeek-V2/V3 family.
+/// @throws Error as load_scenario
+ModelSpec load_model(const std::filesystem::path& path);
+ModelSpec load_model(const std::filesystem::path& path, const config::ReadFile& read);
+
+GpuSpec load_gpu(const std::filesystem::path& path);
+CalibrationSpec load_calibration(const std::filesystem::path& path);
+
+/// JSON Schema (draft-07) of one kind of file.
+/// @throws Error that lists the kinds
+nlohmann::ordered_json schema(std::string_view kind);
+
+/// What schema() knows, sorted by name.
+std::vector<std::string> schema_kinds();
+
+/// Where the shipped files lie: the environment variable PIPECAST_CONFIGS, else the source tree
+/// that the program was built from.
+std::filesystem::path config_directory();
+
+}  // namespace pipecast

@@ -1,0 +1,156 @@
+#include <array>
+#include <utility>
+
+#include "app/config/layout.hpp"
+#include "app/config/sections/sections.hpp"
+#include "base/registry.hpp"
+#include "base/text.hpp"
+#include "model/schedules/schedule.hpp"
+
+namespace pipecast::config {
+
+namespace {
+
+constexpr Range kRanks{.low = 1, .high = 1'000'000};
+
+constexpr std::array kModules = {
+    std::pair{std::string_view("layernorm"), &RecomputeSpec::layernorm},
+    std::pair{std::string_view("mla_up_proj"), &RecomputeSpec::mla_up_proj},
+    std::pair{std::string_view("moe_act"), &RecomputeSpec::moe_act},
+};
+
+std::vector<std::string> module_names() {
+  std::vector<std::string> out;
+  for (const auto& [name, member] : kModules) out.emplace_back(name);
+  return out;
+}
+
+std::vector<Choice<Precision>> precisions(const std::vector<Precision>& list) {
+  std::vector<Choice<Precision>> out;
+  for (const Precision p : list) out.push_back({name_of(p), p});
+  return out;
+}
+
+void check_schedule(Fields& f, std::string_view key, const std::string& name) {
+  const auto& registry = Registry<ScheduleKind>::instance();
+  f.check(registry.contains(name), key, "unknown schedule {}; known: {}", in_quotes(name),
+          join(registry.names()));
+}
+
+}  // namespace
+
+Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, const Range&) {
+  require_at(in.is_list(), in.origin, path, "is {}; expected a list of: {}", describe_node(in),
+             join(module_names()));
+  out = {};
+  for (const Node& item : in.children) {
+    bool known = false;
+    for (const auto& [name, member] : kModules) {
+      if (!item.is_scalar() || item.text != name) continue;
+      require_at(!(out.*member), item.origin, path, "{} stands twice", describe_node(item));
+      out.*member = known = true;
+    }
+    require_at(known, item.origin, path, "is {}; expected one of: {}", describe_node(item),
+               join(module_names()));
+  }
+  return in;
+}
+
+Json value_schema(const RecomputeSpec*, const Range&) {
+  return {{"type", "array"},
+          {"uniqueItems", true},
+          {"items", {{"type", "string"}, {"enum", module_names()}}}};
+}
+
+Node read_value(const Node& in, const std::string& path, PipelineLayout& out, const Range&) {
+  out.clear();
+  if (in.is_scalar() && in.text == "auto") return in;
+  require_at(in.is_list(), in.origin, path,
+             "is {}; expected 'auto' or a list of stages such as 'embedding dense*3 moe'",
+             describe_node(in));
+  Node shown = in;
+  for (Node& stage : shown.children) {
+    const std::string stage_path = join_path(path, std::to_string(out.size()));
+    require_at(stage.is_scalar(), stage.origin, stage_path,
+               "is {}; expected a stage such as 'embedding dense*3 moe'", describe_node(stage));
+    try {
+      out.push_back(parse_stage(stage.text));
+    } catch (const Error& e) {
+      fail(stage.origin, stage_path, e.what());
+    }
+    stage.kind = Kind::kText;
+  }
+  require_at(!out.empty(), in.origin, path,
+             "is an empty list; expected 'auto' or a list of stages");
+  return shown;
+}
+
+Json value_schema(const PipelineLayout*, const Range&) {
+  return {{"anyOf",
+           {{{"const", "auto"}},
+            {{"type", "array"},
+             {"minItems", 1},
+             {"items",
+              {{"type", "string"},
+               {"pattern", R"(^ *((embedding|dense|moe|mtp|head)(\*[1-9][0-9]*)? *)+$)"}}}}}}};
+}
+
+void describe(Fields& f, PrecisionSpec& p) {
+  f.optional_choice<Precision>("gemm", p.gemm,
+                               {{"fp8-block", Precision::kFp8}, {"bf16", Precision::kBf16}},
+                               "matrix products of the linear layers");
+  f.optional_choice("dispatch", p.dispatch, precisions({Precision::kFp8, Precision::kBf16}),
+                    "tokens on their way to the experts");
+  f.optional_choice("combine", p.combine, precisions({Precision::kBf16, Precision::kFp8}),
+                    "expert outputs on their way back");
+  f.optional_choice("attention_output", p.attention_output,
+                    precisions({Precision::kE5m6, Precision::kBf16}),
+                    "attention outputs as kept for backward");
+  f.optional_choice("moments", p.moments, precisions({Precision::kBf16, Precision::kFp32}),
+                    "the two moments of AdamW");
+  f.optional_choice("master_weights", p.master_weights, precisions({Precision::kFp32}),
+                    "the optimizer's weights");
+  f.optional_choice("gradients", p.gradients, precisions({Precision::kFp32, Precision::kBf16}),
+                    "accumulation and reduction of gradients");
+  f.optional_choice("parameter_gather", p.parameter_gather,
+                    precisions({Precision::kBf16, Precision::kFp8}),
+                    "parameters gathered after the optimizer");
+  f.optional_choice("pipeline_transfer", p.pipeline_transfer,
+                    precisions({Precision::kBf16, Precision::kFp8}),
+                    "activations and gradients between stages");
+}
+
+void describe(Fields& f, PlanSpec& plan) {
+  f.optional("tp", plan.tp, "tensor-parallel ranks; only 1 for now", kRanks);
+  f.check(plan.tp == 1, "tp", "tensor parallelism over {} ranks is not simulated yet; expected 1",
+          plan.tp);
+  f.optional("cp", plan.cp, "context-parallel ranks; only 1 for now", kRanks);
+  f.check(plan.cp == 1, "cp", "context parallelism over {} ranks is not simulated yet; expected 1",
+          plan.cp);
+  f.required("pp", plan.pp, "pipeline ranks", {.low = 1, .high = 4'096});
+  f.required("ep", plan.ep, "expert-parallel ranks", kRanks);
+  f.required("zero_stage", plan.zero_stage,
+             "0: every rank holds the whole optimizer state; 1: it is sharded over data-parallel "
+             "ranks",
+             {.low = 0, .high = 3});
+  f.check(plan.zero_stage <= 1, "zero_stage",
+          "{} shards gradients{} too, which is not simulated yet; expected 0 or 1", plan.zero_stage,
+          plan.zero_stage == 3 ? " and parameters" : "");
+  f.required("schedule", plan.schedule, "pipeline schedule; see 'pipecast list schedules'");
+  check_schedule(f, "schedule", plan.schedule);
+  f.maybe("fallback_schedule", plan.fallback_schedule,
+          "schedule of steps with too few micro-batches for `schedule`");
+  if (!plan.fallback_schedule.empty())
+    check_schedule(f, "fallback_schedule", plan.fallback_schedule);
+  f.required("micro_batch_size", plan.micro_batch_size, "sequences of a micro-batch",
+             {.low = 1, .high = 65'536});
+  f.required("communication_sms", plan.communication_sms, "SMs of the dispatch and combine kernels",
+             at_least(1));
+  f.required("pipeline_layout", plan.pipeline_layout,
+             "layers of every stage, such as 'embedding dense*3 moe', or auto");
+  f.required("recompute_modules", plan.recompute,
+             "what backward computes again instead of keeping it");
+  f.optional_section("precision", plan.precision, "number formats");
+}
+
+}  // namespace pipecast::config
