@@ -239,6 +239,9 @@ TEST_CASE("a balanced load has top-k rows per token and the distinct receivers o
   REQUIRE(load.received_tokens > 28'000);
   REQUIRE(load.received_tokens < 31'000);
 
+  REQUIRE(balanced_load(deepseek_v3(), deepseek_v3_plan(), kSequence, 7.5).received_tokens ==
+          4096 * 15 / 2);
+
   PlanSpec alone = deepseek_v3_plan();
   alone.ep = 1;
   REQUIRE(balanced_load(deepseek_v3(), alone, kSequence).received_tokens == 4096);
@@ -413,6 +416,9 @@ TEST_CASE("a load that cannot be is refused", "[operations]") {
   plan.ep = 3;
   REQUIRE_THROWS_WITH(balanced_load(m, plan, 1),
                       "256 routed experts cannot be split evenly over ep=3 GPUs");
+  plan.ep = 4;
+  REQUIRE_THROWS_WITH(balanced_load(m, plan, 1, 4.5),
+                      "a token's experts lie on 1 to ep=4 GPUs, not on 4.5");
   plan.precision.gemm = Precision::kFp32;
   REQUIRE_THROWS_WITH(layer_operations(m, plan, LayerKind::kDense, {}),
                       "matrix products run in fp8 or bf16, not in fp32");

@@ -24,6 +24,11 @@ struct LayerLoad {
 /// @throws Error if seq_length is not positive or plan.ep does not divide the experts
 LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64_t seq_length);
 
+/// The same with a known mean number of distinct GPUs that hold a token's experts.
+/// @throws Error besides if gpus_per_token is not between 1 and plan.ep
+LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64_t seq_length,
+                        double gpus_per_token);
+
 /// Kernels and kept tensors of one layer on one GPU. With DeepSeek-V3's model and plan a MoE layer
 /// launches, phase by phase and in the same order, the kernels of
 /// traces/h800_dualpipe_chunk/kernels.csv.
