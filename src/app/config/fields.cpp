@@ -103,14 +103,15 @@ class SchemaWriter : public Fields {
 };
 
 std::string unknown_key_message(const std::string& key, const KeyCollector& collector) {
-  const std::string list = "; known keys: " + join(collector.known);
+  const std::string list = "known keys: " + join(collector.known);
   const std::string_view ours = key_for_megatron_name(key);
-  if (!ours.empty())
-    return fmt::format("unknown key; {} is a name of Megatron-LM's for '{}'{}", in_quotes(key),
-                       ours, list);
+  if (!ours.empty()) {
+    return fmt::format("unknown key; {} is Megatron-LM's name for '{}'; {}", in_quotes(key), ours,
+                       list);
+  }
   const std::string guess = nearest(key, collector.known);
-  if (!guess.empty()) return fmt::format("unknown key; did you mean '{}'?{}", guess, list);
-  return "unknown key" + list;
+  if (!guess.empty()) return fmt::format("unknown key; did you mean '{}'? {}", guess, list);
+  return "unknown key; " + list;
 }
 
 }  // namespace
@@ -119,6 +120,7 @@ Node read_section(const Node& in, const std::string& path, const Describe& descr
   require_at(in.is_map(), in.origin, path, "is {}; expected a map of keys", describe_node(in));
   // Unknown keys come first: a misspelt key is more to the point than the missing right one.
   KeyCollector collector;
+  collector.file("extends", "");
   describe(collector);
   for (const Key& key : in.keys) {
     const auto known = std::find(collector.allowed.begin(), collector.allowed.end(), key.name);

@@ -171,6 +171,7 @@ struct Decimal {
 std::optional<Decimal> to_decimal(std::string_view number) {
   Decimal out;
   const std::size_t e = number.find_first_of("eE");
+  constexpr std::uint64_t kFull = 1'000'000'000'000'000'000;  // one digit more still fits 64 bits
   bool fraction = false;
   int zeros = 0;  // zeros seen and not yet known to be trailing ones
   for (const char c : number.substr(0, e)) {
@@ -184,10 +185,10 @@ std::optional<Decimal> to_decimal(std::string_view number) {
       continue;
     }
     for (; zeros > 0; --zeros) {
-      if (out.digits > 10'000'000'000'000'000) return std::nullopt;
+      if (out.digits >= kFull) return std::nullopt;
       out.digits *= 10;
     }
-    if (out.digits > 10'000'000'000'000'000) return std::nullopt;
+    if (out.digits >= kFull) return std::nullopt;
     out.digits = out.digits * 10 + static_cast<std::uint64_t>(c - '0');
   }
   out.exponent += zeros;
@@ -204,7 +205,7 @@ std::optional<Decimal> to_decimal(std::string_view number) {
 Whole to_whole(const Decimal& number, const Unit& unit) {
   if (number.digits == 0) return {.value = 0};
   int exponent = number.exponent + unit.decimal;
-  Wide value = static_cast<Wide>(number.digits) << unit.binary;  // below 2^57 * 2^40
+  Wide value = static_cast<Wide>(number.digits) << unit.binary;  // below 2^64 * 2^40
   for (; exponent < 0; ++exponent) {
     if (value % 10 != 0) return {};
     value /= 10;

@@ -43,7 +43,8 @@ Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, con
   require_at(in.is_list(), in.origin, path, "is {}; expected a list of: {}", describe_node(in),
              join(module_names()));
   out = {};
-  for (const Node& item : in.children) {
+  Node shown = in;
+  for (Node& item : shown.children) {
     bool known = false;
     for (const auto& [name, member] : kModules) {
       if (!item.is_scalar() || item.text != name) continue;
@@ -52,8 +53,9 @@ Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, con
     }
     require_at(known, item.origin, path, "is {}; expected one of: {}", describe_node(item),
                join(module_names()));
+    item.kind = Kind::kText;
   }
-  return in;
+  return shown;
 }
 
 Json value_schema(const RecomputeSpec*, const Range&) {

@@ -1,0 +1,142 @@
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <valijson/adapters/nlohmann_json_adapter.hpp>
+#include <valijson/schema.hpp>
+#include <valijson/schema_parser.hpp>
+#include <valijson/validator.hpp>
+
+#include "app/config/files.hpp"
+#include "app/config/load.hpp"
+#include "app/config/text.hpp"
+
+using namespace pipecast;
+
+namespace {
+
+using config::Kind;
+using config::Node;
+
+std::string text_of(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+/// The file as an editor's validator sees it: `extends` not followed, plain scalars typed by the
+/// rules of YAML's core schema.
+nlohmann::json to_json(const Node& node) {
+  switch (node.kind) {
+    case Kind::kNull:
+      return nullptr;
+    case Kind::kText:
+      return node.text;
+    case Kind::kPlain:
+      return nlohmann::json::accept(node.text) ? nlohmann::json::parse(node.text)
+                                               : nlohmann::json(node.text);
+    case Kind::kList: {
+      nlohmann::json out = nlohmann::json::array();
+      for (const Node& child : node.children) out.push_back(to_json(child));
+      return out;
+    }
+    case Kind::kMap: {
+      nlohmann::json out = nlohmann::json::object();
+      for (std::size_t i = 0; i < node.keys.size(); ++i)
+        out[node.keys[i].name] = to_json(node.children[i]);
+      return out;
+    }
+  }
+  return nullptr;
+}
+
+nlohmann::json parsed(const std::string& text) {
+  return to_json(config::parse_yaml(text, std::make_shared<const std::string>("file")));
+}
+
+/// Complaints of the schema about a document; empty: valid.
+std::string complaints(const std::string& kind, const nlohmann::json& document) {
+  const nlohmann::json text = nlohmann::json::parse(schema(kind).dump());
+  valijson::Schema compiled;
+  valijson::adapters::NlohmannJsonAdapter schema_adapter(text);
+  valijson::SchemaParser(valijson::SchemaParser::kDraft7).populateSchema(schema_adapter, compiled);
+  valijson::ValidationResults results;
+  valijson::adapters::NlohmannJsonAdapter adapter(document);
+  std::string out;
+  if (valijson::Validator().validate(compiled, adapter, &results)) return out;
+  for (valijson::ValidationResults::Error error; results.popError(error);) {
+    for (const auto& part : error.context) out += part;
+    out += ": " + error.description + "\n";
+  }
+  return out;
+}
+
+struct Folder {
+  const char* name;
+  const char* kind;
+};
+
+}  // namespace
+
+TEST_CASE("the committed schemas are those that the declarations give", "[config][schema]") {
+  // Run with PIPECAST_REGENERATE=1 to write them anew.
+  const bool regenerate = std::getenv("PIPECAST_REGENERATE") != nullptr;
+  for (const std::string& kind : schema_kinds()) {
+    CAPTURE(kind);
+    const std::string path =
+        std::string(PIPECAST_SOURCE_DIR) + "/configs/schemas/" + kind + ".json";
+    const std::string expected = schema(kind).dump(2) + "\n";
+    if (regenerate) std::ofstream(path) << expected;
+    REQUIRE(text_of(path) == expected);
+  }
+}
+
+TEST_CASE("every shipped file names its schema and is valid by it, partial files too",
+          "[config][schema]") {
+  const auto folder =
+      GENERATE(Folder{"gpus", "gpu"}, Folder{"clusters", "cluster"}, Folder{"models", "model"},
+               Folder{"plans", "plan"}, Folder{"recipes", "recipe"},
+               Folder{"calibration", "calibration"}, Folder{"scenarios", "scenario"});
+  const auto directory = std::filesystem::path(PIPECAST_SOURCE_DIR) / "configs" / folder.name;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    CAPTURE(entry.path());
+    const std::string text = text_of(entry.path());
+    REQUIRE_THAT(text,
+                 Catch::StartsWith(std::string("# yaml-language-server: $schema=../schemas/") +
+                                   folder.kind + ".json\n"));
+    REQUIRE(complaints(folder.kind, parsed(text)).empty());
+  }
+}
+
+TEST_CASE("a complete printed configuration is valid by the scenario's schema",
+          "[config][schema]") {
+  const auto path = config_directory() / "scenarios" / "deepseek-v3-h800.yaml";
+  const auto loaded = load_scenario(path, {});
+  REQUIRE(complaints("scenario", nlohmann::json::parse(config_json(loaded).dump())).empty());
+  REQUIRE(complaints("scenario", parsed(print_config(loaded))).empty());
+}
+
+TEST_CASE("the schemas refuse what reading refuses", "[config][schema]") {
+  const std::string text = text_of(config_directory() / "gpus" / "h800.yaml");
+  REQUIRE(complaints("gpu", parsed(text)).empty());
+  REQUIRE_FALSE(complaints("gpu", parsed(text + "sm_cuont: 132\n")).empty());
+  nlohmann::json gpu = parsed(text);
+  gpu["hbm_bandwidth"] = "3350";
+  REQUIRE_FALSE(complaints("gpu", gpu).empty());
+  gpu["hbm_bandwidth"] = "3350 GiB";
+  REQUIRE_FALSE(complaints("gpu", gpu).empty());
+  gpu["hbm_bandwidth"] = "3.35TB/s";
+  REQUIRE(complaints("gpu", gpu).empty());
+  gpu.erase("sm_count");
+  REQUIRE_FALSE(complaints("gpu", gpu).empty());
+  gpu["extends"] = "h800.yaml";
+  REQUIRE(complaints("gpu", gpu).empty());
+}
+
+TEST_CASE("an unknown kind of schema lists the kinds", "[config][schema]") {
+  REQUIRE_THROWS_WITH(schema("clutser"),
+                      "unknown kind of schema 'clutser'; known: calibration, cluster, gpu, model, "
+                      "plan, recipe, scenario");
+}
