@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <map>
 
 #include "app/forecast/assumptions.hpp"
 #include "model/arithmetic/flops.hpp"
@@ -90,18 +91,31 @@ struct Variation {
   int global_batch;
   double step_s = 0;
   double gpu_hours_per_token = 0;
-  bool fits = true;
 };
 
+/// Routing statistics by size of the expert-parallel group, for all phases.
+using GroupRouting = std::map<int, RoutingStatistics>;
+
+GroupRouting group_routing(const Scenario& scenario) {
+  GroupRouting out;
+  for (const PhaseSpec& phase : scenario.recipe.phases) {
+    if (!phase.tokens || out.count(phase.plan.ep) > 0) continue;
+    out[phase.plan.ep] =
+        balanced_routing(scenario.model, phase.plan.ep, scenario.cluster.gpus_per_node);
+  }
+  return out;
+}
+
 /// Runs the variations on several threads; each result depends on its own input only.
-void simulate(std::vector<Variation>& variations, const ForecastOptions& options) {
+void simulate(std::vector<Variation>& variations, const GroupRouting& routing,
+              const ForecastOptions& options) {
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                   static_cast<std::size_t>(std::max(1, options.threads)));
   std::atomic<std::size_t> done{0};
   tbb::parallel_for(std::size_t{0}, variations.size(), [&](std::size_t i) {
     Variation& v = variations[i];
-    const StepForecast step =
-        forecast_step(v.scenario, v.phase->plan, v.global_batch, SimulationMode::kFolded);
+    const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch,
+                                            routing.at(v.phase->plan.ep), SimulationMode::kFolded);
     require_memory(step, v.scenario.cluster.gpu);
     v.step_s = step_seconds(step);
     v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
@@ -130,7 +144,7 @@ PhaseForecast simulated_phase(const Scenario& scenario, const PhaseSpec& phase,
 
 /// GPU hours per token of every simulated phase, means over its batch sizes with equal tokens at
 /// each.
-void forecast_phases(const Scenario& scenario, const PhaseSpec& main,
+void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const GroupRouting& routing,
                      const ForecastOptions& options, Forecast& out) {
   const double main_hours = gpu_hours_per_token(scenario, out.step);
   std::vector<Variation> others;
@@ -141,7 +155,7 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main,
       others.push_back({.scenario = scenario, .phase = &phase, .global_batch = size});
     }
   }
-  simulate(others, options);
+  simulate(others, routing, options);
   out.total = {.name = "total", .simulated = true, .tokens = Tokens(0)};
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (phase.tokens) {
@@ -164,7 +178,7 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main,
 }
 
 /// Moves one assumption at a time to the ends of its range; independent deviations add in squares.
-void forecast_interval(const Scenario& scenario, const PhaseSpec& main,
+void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const GroupRouting& routing,
                        const ForecastOptions& options, Forecast& out) {
   const int batch = main.global_batch_size->to;
   std::vector<Variation> variations;
@@ -186,7 +200,7 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main,
     variations.push_back({scenario, &main, batch});
     resource.improve(variations.back().scenario.cluster, 1 + kPercent);
   }
-  simulate(variations, options);
+  simulate(variations, routing, options);
 
   const double base = variations.front().step_s;
   double faster = 0;
@@ -221,7 +235,7 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(scenario, plan, chosen.schedule);
+  out.plan = plan_step(scenario, plan, chosen.schedule, routing);
   out.times = simulate_step(scenario, plan, out.plan, chosen.schedule, mode, trace);
   out.memory = memory_of_ranks(scenario, plan, chosen.schedule);
   return out;
@@ -230,9 +244,10 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   Forecast out;
   const PhaseSpec& main = main_phase(scenario.recipe);
+  const GroupRouting routing = group_routing(scenario);
   if (options.progress) options.progress("training step", 0);
-  out.step =
-      forecast_step(scenario, main.plan, main.global_batch_size->to, options.mode, options.trace);
+  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to,
+                           routing.at(main.plan.ep), options.mode, options.trace);
   require_memory(out.step, scenario.cluster.gpu);
   out.throughput = throughput_of(scenario, out.step);
   out.parameters = count_parameters(scenario.model);
@@ -240,8 +255,8 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   out.gpu_hours_per_trillion_tokens = gpu_hours_per_token(scenario, out.step) * kTrillion;
   out.days_per_trillion_tokens =
       out.gpu_hours_per_trillion_tokens / scenario.cluster.gpus() / kHoursPerDay;
-  forecast_phases(scenario, main, options, out);
-  forecast_interval(scenario, main, options, out);
+  forecast_phases(scenario, main, routing, options, out);
+  forecast_interval(scenario, main, routing, options, out);
   out.assumptions = assumptions_of(scenario);
   out.provenance = provenance_of(scenario);
   return out;

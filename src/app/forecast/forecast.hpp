@@ -99,9 +99,11 @@ struct ForecastOptions {
 /// Simulates one step. Does not check that it fits into memory.
 /// @param plan         the phase's plan
 /// @param global_batch sequences per step
+/// @param routing      of the plan's expert-parallel groups
 /// @throws ImpossiblePlan if no schedule of the plan can run
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
-                           SimulationMode mode, StepTrace* trace = nullptr);
+                           const RoutingStatistics& routing, SimulationMode mode,
+                           StepTrace* trace = nullptr);
 
 /// @throws ImpossiblePlan if a schedule cannot run or a rank's memory does not hold what it must
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options);

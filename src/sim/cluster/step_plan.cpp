@@ -184,8 +184,9 @@ ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
   return {plan.fallback_schedule, kinds.find(plan.fallback_schedule).make(shape)};
 }
 
-StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule) {
-  const ChunkBuilder builder(scenario, plan);
+StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
+                   const RoutingStatistics& routing) {
+  const ChunkBuilder builder(scenario, plan, routing);
   StepPlan out;
   Planner(schedule, builder, plan, out).run();
   out.reduction_groups = reduction_groups(schedule);
@@ -204,7 +205,7 @@ StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedul
   out.norm_all_reduce = all_reduce_latency(scenario.cluster);
   const std::int64_t tokens = plan.micro_batch_size * scenario.recipe.seq_length;
   out.message = stored_bytes(plan.precision.pipeline_transfer, tokens, scenario.model.hidden_size);
-  out.routing = builder.routing();
+  out.routing = routing;
   for (const auto& steps : schedule.ranks)
     out.peak_live.push_back(peak_live_chunks(steps, schedule.stage_of.size()));
   return out;

@@ -75,7 +75,9 @@ struct ChosenSchedule {
 };
 ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches);
 
-/// @throws ImpossiblePlan, Error
-StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule);
+/// @param routing  of the plan's expert-parallel groups
+/// @throws Error for operations that the GPU cannot run
+StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
+                   const RoutingStatistics& routing);
 
 }  // namespace pipecast

@@ -124,10 +124,9 @@ class ChunkBuilder::Assembly {
   ChunkProgram program_;
 };
 
-ChunkBuilder::ChunkBuilder(const Scenario& scenario, const PlanSpec& plan)
-    : scenario_(scenario),
-      plan_(plan),
-      routing_(balanced_routing(scenario.model, plan.ep, scenario.cluster.gpus_per_node)) {
+ChunkBuilder::ChunkBuilder(const Scenario& scenario, const PlanSpec& plan,
+                           const RoutingStatistics& routing)
+    : scenario_(scenario), plan_(plan), routing_(routing) {
   const LayerLoad load = balanced_load(scenario.model, plan, scenario.recipe.seq_length);
   for (const auto& stage : plan.pipeline_layout) {
     for (const LayerKind kind : stage) {
@@ -234,7 +233,8 @@ ChunkProgram ChunkBuilder::overlapped(int forward_stage, int backward_stage) con
     const LayerKind* f_kind = i < forward.size() ? &forward[i] : nullptr;
     const LayerKind* b_kind = i < backward.size() ? &backward[backward.size() - 1 - i] : nullptr;
     const auto run = [&](const LayerKind* kind, Phase phase, int after) {
-      return kind != nullptr ? chunk.add(pieces_of(*kind, phase, true), *kind, phase, after) : after;
+      return kind != nullptr ? chunk.add(pieces_of(*kind, phase, true), *kind, phase, after)
+                             : after;
     };
     b = run(b_kind, Phase::kCombineBackward, b);
     f = run(f_kind, Phase::kAttentionForward, f);

@@ -56,13 +56,12 @@ struct ChunkProgram {
 class ChunkBuilder {
  public:
   /// @param plan  the plan of the simulated phase; its layout decides what a stage consists of
-  ChunkBuilder(const Scenario& scenario, const PlanSpec& plan);
+  ChunkBuilder(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
 
   /// @param stage  whose layers the pass goes through
   [[nodiscard]] ChunkProgram single(Pass pass, int stage) const;
   [[nodiscard]] ChunkProgram overlapped(int forward_stage, int backward_stage) const;
 
-  [[nodiscard]] const RoutingStatistics& routing() const { return routing_; }
   [[nodiscard]] const LayerOperations& layer(LayerKind kind) const { return layers_.at(kind); }
 
  private:
