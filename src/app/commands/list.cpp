@@ -42,22 +42,27 @@ std::vector<Item> shipped(const std::string& folder) {
     const std::filesystem::path name = entry.path().lexically_relative(root).replace_extension();
     items.push_back({name.string(), headline(entry.path())});
   }
-  require(!failure, "{}: cannot be listed; the environment variable PIPECAST_CONFIGS says where the shipped files are",
+  require(!failure,
+          "{}: cannot be listed; the environment variable PIPECAST_CONFIGS says where the shipped "
+          "files are",
           root.string());
-  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.name < b.name; });
+  std::sort(items.begin(), items.end(),
+            [](const Item& a, const Item& b) { return a.name < b.name; });
   return items;
 }
 
 std::vector<Item> schedules() {
   std::vector<Item> items;
   const auto& kinds = Registry<ScheduleKind>::instance();
-  for (const std::string& name : kinds.names()) items.push_back({name, std::string(kinds.find(name).description)});
+  for (const std::string& name : kinds.names())
+    items.push_back({name, std::string(kinds.find(name).description)});
   return items;
 }
 
 std::vector<Item> operations() {
   std::vector<Item> items;
-  for (const OperationKind& kind : operation_kinds()) items.push_back({std::string(kind.name), std::string(kind.description)});
+  for (const OperationKind& kind : operation_kinds())
+    items.push_back({std::string(kind.name), std::string(kind.description)});
   return items;
 }
 
@@ -73,7 +78,8 @@ const std::map<std::string, std::function<std::vector<Item>()>>& lists() {
 }
 
 int run_list(const std::vector<std::string>& arguments) {
-  CommandLine line("list schedules|gpus|models|operations|scenarios [options]", "Lists what there is, with a line on each.");
+  CommandLine line("list schedules|gpus|models|operations|scenarios [options]",
+                   "Lists what there is, with a line on each.");
   line.add_positional("what", "what to list");
   if (!line.parse(arguments)) return 0;
   const auto it = lists().find(line.text("what"));
@@ -93,7 +99,8 @@ int run_list(const std::vector<std::string>& arguments) {
   return 0;
 }
 
-const Register<Command> kEntry{"list", {run_list, "list schedules, GPUs, models, operations or scenarios"}};
+const Register<Command> kEntry{"list",
+                               {run_list, "list schedules, GPUs, models, operations or scenarios"}};
 
 }  // namespace
 
