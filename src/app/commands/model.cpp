@@ -37,20 +37,21 @@ int run_model(const std::vector<std::string>& arguments) {
   CommandLine line("model MODEL.yaml|config.json [options]",
                    "Counts a model's parameters, FLOPs and KV cache, and lists the operations of "
                    "its layers on one GPU.");
-  line.options().add_options()                                                      //
-      ("seq-length", po::value<std::int64_t>()->default_value(4096)->value_name("N"),  //
-       "tokens of a sequence, the micro-batch")                                     //
-      ("ep", po::value<int>()->default_value(1)->value_name("N"),                   //
-       "GPUs that share the experts of a layer")                                    //
-      ("precision", po::value<std::string>()->default_value("fp8")->value_name("P"),  //
-       "of matrix products: fp8 or bf16")                                           //
+  line.options().add_options()                                                              //
+      ("seq-length", po::value<std::int64_t>()->default_value(4096)->value_name("N"),       //
+       "tokens of a sequence, the micro-batch")                                             //
+      ("ep", po::value<int>()->default_value(1)->value_name("N"),                           //
+       "GPUs that share the experts of a layer")                                            //
+      ("precision", po::value<std::string>()->default_value("fp8")->value_name("P"),        //
+       "of matrix products: fp8 or bf16")                                                   //
       ("recompute", "recompute norms, MLA up-projections and SwiGLU in the backward pass")  //
       ("operations", "print every kernel launch, not only sums by phase");
   line.add_positional("MODEL", "a model's YAML file, or the config.json of its checkpoint");
   if (!line.parse(arguments)) return 0;
 
   const ModelSpec model = load_model(line.text("MODEL"));
-  const ModelReport report = model_report(model, plan_of(line), line.get<std::int64_t>("seq-length"));
+  const ModelReport report =
+      model_report(model, plan_of(line), line.get<std::int64_t>("seq-length"));
   if (line.talks()) fmt::print("{}", model_text(report, line.has("operations")));
   line.write_json(model_json(report));
   return 0;

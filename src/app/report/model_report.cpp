@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
 #include <utility>
 
+#include "app/report/table.hpp"
 #include "model/arithmetic/flops.hpp"
 #include "model/arithmetic/kv_cache.hpp"
 #include "model/operations/layer_operations.hpp"
@@ -27,9 +27,13 @@ std::string_view name_of(Stream stream) {
   return "";
 }
 
-std::string flop_text(double flop) { return fmt::format("{:.2f} TFLOP", flop / 1e12); }
+std::string flop_text(Flops flops) { return fmt::format("{:.2f} TFLOP", flops.count() / 1e12); }
 std::string byte_text(Bytes bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes.count()) / 1e6);
+}
+
+std::string billions(std::int64_t count) {
+  return fmt::format("{:.3f} B", static_cast<double>(count) / 1e9);
 }
 
 /// Names and numbers, in the order in which both outputs show them.
@@ -92,23 +96,25 @@ Json layer_json(const LayerReport& layer) {
           {"kept", std::move(kept)}};
 }
 
-void append_operations(std::string& out, const std::vector<Operation>& operations) {
+std::string operations_text(const std::vector<Operation>& operations) {
+  Table table({"    operation", "of", "m x n x k", "FLOP", "moved", "stream"}, {1, 5});
   for (const Operation& o : operations) {
-    const std::string extents =
-        o.m > 0 ? fmt::format("{} x {} x {}", o.m, o.n, o.k) : std::string();
-    fmt::format_to(std::back_inserter(out), "    {:<36}{:<26}{:>24}{:>14}{:>14}\n", o.op, o.label,
-                   extents, o.flops.count() > 0 ? flop_text(o.flops.count()) : "",
-                   byte_text(o.read + o.written));
+    table.add({fmt::format("    {}", o.op), std::string(o.label),
+               o.m > 0 ? fmt::format("{} x {} x {}", o.m, o.n, o.k) : "",
+               o.flops.count() > 0 ? flop_text(o.flops) : "", byte_text(o.read + o.written),
+               std::string(name_of(o.stream))});
   }
+  return table.text();
 }
 
-void append_layer(std::string& out, const LayerReport& layer, bool every_operation) {
-  const auto to = std::back_inserter(out);
+std::string layer_text(const LayerReport& layer, bool every_operation) {
   Bytes kept;
   for (const KeptTensor& t : layer.operations.kept) kept += t.bytes;
-  fmt::format_to(to, "\n{} x {}: {:.3f} B parameters, {} kept for backward\n", layer.count,
-                 name_of(layer.operations.kind), static_cast<double>(layer.parameters) / 1e9,
-                 byte_text(kept));
+  std::string out =
+      fmt::format("\n{} x {}: {} parameters, {} kept for backward\n\n", layer.count,
+                  name_of(layer.operations.kind), billions(layer.parameters), byte_text(kept));
+  Table phases({"  phase", "launches", "FLOP", "moved"});
+  std::string launches;
   for (std::size_t i = 0; i < kPhases; ++i) {
     const auto phase = static_cast<Phase>(i);
     const std::vector<Operation>& operations = layer.operations.at(phase);
@@ -119,10 +125,32 @@ void append_layer(std::string& out, const LayerReport& layer, bool every_operati
       flops += o.flops;
       bytes += o.read + o.written;
     }
-    fmt::format_to(to, "  {:<12}{:>6} launches{:>16}{:>14}\n", name_of(phase), operations.size(),
-                   flop_text(flops.count()), byte_text(bytes));
-    if (every_operation) append_operations(out, operations);
+    phases.add({fmt::format("  {}", name_of(phase)), std::to_string(operations.size()),
+                flop_text(flops), byte_text(bytes)});
+    launches += fmt::format("\n  {}\n{}", name_of(phase), operations_text(operations));
   }
+  out += phases.text();
+  return every_operation ? out + launches : out;
+}
+
+std::string parameters_text(const ParameterCount& parameters) {
+  Table table({"Parameters", "", ""});
+  for (const auto& [name, count] : parameter_rows(parameters)) {
+    table.add({std::string(name), std::to_string(count), billions(count)});
+  }
+  return table.text() + "Matrices only; norms, router_bias and mtp_vectors come on top.\n";
+}
+
+std::string per_token_text(const ModelReport& report) {
+  const auto gflop = [](Flops flops) { return fmt::format("{:.2f} GFLOP", flops.count() / 1e9); };
+  Table table({fmt::format("Per token of {}-token sequences", report.seq_length), ""});
+  table.add({"forward and backward, causal attention", gflop(report.flop_per_token_causal)});
+  table.add({"the same with MTP", gflop(report.flop_per_token_causal_with_mtp)});
+  table.add({"whole attention matrix, no MTP", gflop(report.flop_per_token_noncausal)});
+  table.add(
+      {"KV cache in BF16",
+       fmt::format("{:.3f} KB", static_cast<double>(report.kv_cache_per_token.count()) / 1e3)});
+  return table.text();
 }
 
 }  // namespace
@@ -170,26 +198,10 @@ Json model_json(const ModelReport& report) {
 }
 
 std::string model_text(const ModelReport& report, bool every_operation) {
-  std::string out = fmt::format("{}\n\nParameters (matrices; norms and router bias apart)\n",
-                                report.model.name);
-  const auto to = std::back_inserter(out);
-  for (const auto& [name, count] : parameter_rows(report.parameters)) {
-    fmt::format_to(to, "  {:<30}{:>18}{:>14.3f} B\n", name, count,
-                   static_cast<double>(count) / 1e9);
-  }
-  fmt::format_to(to, "\nPer trained token at {} tokens a sequence, forward and backward\n",
-                 report.seq_length);
-  for (const auto& [name, flop] : {std::pair{"causal attention", report.flop_per_token_causal},
-                                   {"causal attention, with MTP",
-                                    report.flop_per_token_causal_with_mtp},
-                                   {"whole attention matrix", report.flop_per_token_noncausal}}) {
-    fmt::format_to(to, "  {:<30}{:>18.2f} GFLOP\n", name, flop.count() / 1e9);
-  }
-  fmt::format_to(to, "\nKV cache per token{:>32.3f} KB\n",
-                 static_cast<double>(report.kv_cache_per_token.count()) / 1e3);
-  fmt::format_to(to, "\nOperations of one micro-batch of {} tokens on one GPU\n",
-                 report.seq_length);
-  for (const LayerReport& layer : report.layers) append_layer(out, layer, every_operation);
+  std::string out =
+      fmt::format("{}\n\n{}\n{}\nOperations of one micro-batch on one GPU\n", report.model.name,
+                  parameters_text(report.parameters), per_token_text(report));
+  for (const LayerReport& layer : report.layers) out += layer_text(layer, every_operation);
   return out;
 }
 
