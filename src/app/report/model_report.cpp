@@ -156,7 +156,10 @@ std::string per_token_text(const ModelReport& report) {
 }  // namespace
 
 ModelReport model_report(const ModelSpec& model, const PlanSpec& plan, std::int64_t seq_length) {
-  ModelReport out{.model = model, .seq_length = seq_length, .parameters = count_parameters(model)};
+  ModelReport out;
+  out.model = model;
+  out.seq_length = seq_length;
+  out.parameters = count_parameters(model);
   out.flop_per_token_causal = training_flops_per_token(model, seq_length, AttentionCount::kCausal);
   out.flop_per_token_noncausal = training_flops_per_token(model, seq_length, AttentionCount::kFull);
   out.flop_per_token_causal_with_mtp =
