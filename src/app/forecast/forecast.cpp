@@ -138,7 +138,7 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main,
     if (!phase.tokens) continue;
     for (const int size : batch_sizes(*phase.global_batch_size)) {
       if (&phase == &main && size == main.global_batch_size->to) continue;
-      others.push_back({scenario, &phase, size});
+      others.push_back({.scenario = scenario, .phase = &phase, .global_batch = size});
     }
   }
   simulate(others, options);
@@ -223,7 +223,7 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
   out.plan = plan_step(scenario, plan, chosen.schedule);
   out.times = simulate_step(scenario, plan, out.plan, chosen.schedule, mode, trace);
-  out.memory = memory_of_ranks(scenario, plan, chosen.schedule, out.plan);
+  out.memory = memory_of_ranks(scenario, plan, chosen.schedule);
   return out;
 }
 

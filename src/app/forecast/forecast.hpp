@@ -27,10 +27,10 @@ struct StepForecast {
 struct PhaseForecast {
   std::string name;
   bool simulated = false;
-  std::optional<Tokens> tokens;
+  std::optional<Tokens> tokens{};
   double gpu_hours = 0;
   double days = 0;
-  Usd cost;
+  Usd cost{};
 };
 
 struct Interval {

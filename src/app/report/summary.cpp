@@ -15,11 +15,15 @@ constexpr double kGiga = 1e9;
 /// Letters of the bar, by TimeCategory.
 constexpr std::array<char, kTimeCategories> kLetters = {'F', 'i', 'B', 'W', '=', 'o', 'x', '.'};
 
+/// "2,048".
 std::string grouped(double value) {
-  std::string digits = fmt::format("{:.0f}", value);
-  for (auto i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3)
-    digits.insert(static_cast<std::size_t>(i), ",");
-  return digits;
+  const std::string digits = fmt::format("{:.0f}", value);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out.push_back(',');
+    out.push_back(digits[i]);
+  }
+  return out;
 }
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
 #include "model/operations/layer_operations.hpp"
 #include "model/ops/kernel_cost.hpp"
@@ -232,11 +231,10 @@ ChunkProgram ChunkBuilder::overlapped(int forward_stage, int backward_stage) con
   int b = -1;
   const std::size_t pairs = std::max(forward.size(), backward.size());
   for (std::size_t i = 0; i < pairs; ++i) {
-    const auto f_kind = i < forward.size() ? std::optional(forward[i]) : std::nullopt;
-    const auto b_kind =
-        i < backward.size() ? std::optional(backward[backward.size() - 1 - i]) : std::nullopt;
-    const auto run = [&](std::optional<LayerKind> kind, Phase phase, int after) {
-      return kind ? chunk.add(pieces_of(*kind, phase, true), *kind, phase, after) : after;
+    const LayerKind* f_kind = i < forward.size() ? &forward[i] : nullptr;
+    const LayerKind* b_kind = i < backward.size() ? &backward[backward.size() - 1 - i] : nullptr;
+    const auto run = [&](const LayerKind* kind, Phase phase, int after) {
+      return kind != nullptr ? chunk.add(pieces_of(*kind, phase, true), *kind, phase, after) : after;
     };
     b = run(b_kind, Phase::kCombineBackward, b);
     f = run(f_kind, Phase::kAttentionForward, f);
