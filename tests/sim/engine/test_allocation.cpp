@@ -31,6 +31,11 @@ void* operator new(std::size_t size) { return allocate(size); }
 void* operator new[](std::size_t size) { return allocate(size); }
 void* operator new(std::size_t size, std::align_val_t align) { return allocate(size, align); }
 void* operator new[](std::size_t size, std::align_val_t align) { return allocate(size, align); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return std::malloc(size == 0 ? 1 : size);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
@@ -43,7 +48,7 @@ void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { s
 using namespace pipecast;
 
 TEST_CASE("once warm, an engine that holds its load allocates nothing", "[engine]") {
-  const std::size_t pending = GENERATE(10, 1000, 16'384);
+  const auto pending = GENERATE(as<std::size_t>{}, 10, 1000, 16'384);
   const bool bimodal = GENERATE(false, true);
   CAPTURE(pending, bimodal);
   Random random(5, "allocation");
