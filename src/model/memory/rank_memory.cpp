@@ -37,8 +37,11 @@ bool accumulates(const Operation& o, Phase phase) {
          o.op == "embedding_grad";
 }
 
+/// Operands and results beyond weights and accumulators, which have categories of their own.
 Bytes transient(const Operation& o, Phase phase) {
-  return accumulates(o, phase) ? o.read - o.written : o.read + o.written;
+  if (accumulates(o, phase)) return o.read - o.written;
+  if (o.m > 0) return stored_bytes(o.precision, o.m, o.k) + o.written;
+  return o.read + o.written;
 }
 
 int count_holders(const Schedule& schedule, int stage) {

@@ -44,7 +44,7 @@ struct HeldStage {
 /// the operands of weight gradients that are put off. Communication: two exchanges at a time (a
 /// forward's and a backward's), each with received tokens and outgoing results; a message in and
 /// one out per pass and direction. Workspace: the operands and results of the largest forward and
-/// of the largest backward kernel.
+/// of the largest backward kernel, without weights and accumulators.
 ///
 /// Not modelled: fragmentation, the CUDA context, NCCL's and DeepEP's own ring buffers, the BF16
 /// buffer of the parameter gather (it reuses activation memory between steps), uneven routing.
