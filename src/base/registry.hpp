@@ -29,7 +29,8 @@ class Registry {
   /// @throws Error that lists the known names
   const Entry& find(std::string_view name) const {
     const auto it = entries_.find(name);
-    require(it != entries_.end(), "unknown name '{}'; known: {}", name, join(names()));
+    // Not require(): it would put the list together at every call.
+    if (it == entries_.end()) throw Error(fmt::format("unknown name '{}'; known: {}", name, join(names())));
     return it->second;
   }
 

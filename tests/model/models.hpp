@@ -3,6 +3,7 @@
 
 #include "model/specs/model.hpp"
 #include "model/specs/plan.hpp"
+#include "model/specs/scenario.hpp"
 
 namespace pipecast::testing {
 
@@ -67,12 +68,13 @@ inline ModelSpec deepseek_v2_lite() {
 
 inline constexpr std::int64_t kSequence = 4096;
 
-/// Four MoE layers a stage; embedding and dense layers first, one layer, MTP and head last.
+/// Four MoE layers a stage; embedding and dense layers first, one layer, MTP and two uses of
+/// the head last.
 inline PipelineLayout deepseek_v3_layout() {
   using enum LayerKind;
   PipelineLayout layout(16, {kMoe, kMoe, kMoe, kMoe});
   layout.front() = {kEmbedding, kDense, kDense, kDense, kMoe};
-  layout.back() = {kMoe, kMtp, kHead};
+  layout.back() = {kMoe, kHead, kMtp, kHead};
   return layout;
 }
 
@@ -95,6 +97,19 @@ inline PlanSpec bf16_plan() {
   p.precision.dispatch = Precision::kBf16;
   p.precision.attention_output = Precision::kBf16;
   return p;
+}
+
+/// As far as memory depends on it: 2,048 GPUs of 80 GB.
+inline Scenario deepseek_v3_scenario() {
+  Scenario s;
+  s.name = "deepseek-v3";
+  s.model = deepseek_v3();
+  s.plan = deepseek_v3_plan();
+  s.cluster.nodes = 256;
+  s.cluster.gpus_per_node = 8;
+  s.cluster.gpu.hbm_capacity = Bytes(84'943'110'144);
+  s.recipe.seq_length = kSequence;
+  return s;
 }
 
 }  // namespace pipecast::testing

@@ -239,6 +239,9 @@ TEST_CASE("a balanced load has top-k rows per token and the distinct receivers o
   REQUIRE(load.received_tokens > 28'000);
   REQUIRE(load.received_tokens < 31'000);
 
+  REQUIRE(balanced_load(deepseek_v3(), deepseek_v3_plan(), kSequence, 7.5).received_tokens ==
+          4096 * 15 / 2);
+
   PlanSpec alone = deepseek_v3_plan();
   alone.ep = 1;
   REQUIRE(balanced_load(deepseek_v3(), alone, kSequence).received_tokens == 4096);
@@ -363,18 +366,17 @@ TEST_CASE("a MoE layer keeps what DeepSeek-V3's report lists", "[operations][mem
   }
 }
 
-TEST_CASE("the MTP module is a MoE layer, a head and its entry", "[operations]") {
+TEST_CASE("the MTP module is a MoE layer and its entry", "[operations]") {
   using enum Phase;
   const ModelSpec m = deepseek_v3();
   const PlanSpec plan = deepseek_v3_plan();
   const LayerOperations mtp = balanced(m, plan, LayerKind::kMtp);
   const LayerOperations moe = balanced(m, plan, LayerKind::kMoe);
-  const LayerOperations head = balanced(m, plan, LayerKind::kHead);
   const double projection = 2.0 * kSequence * 7168 * 2 * 7168;
   REQUIRE(flops(mtp, kAttentionForward) == Approx(flops(moe, kAttentionForward) + projection));
-  REQUIRE(flops(mtp, kMlpForward) == Approx(flops(moe, kMlpForward) + flops(head, kMlpForward)));
+  REQUIRE(flops(mtp, kMlpForward) == flops(moe, kMlpForward));
   REQUIRE(mtp.at(kDispatchForward).size() == moe.at(kDispatchForward).size());
-  REQUIRE(kept_bytes(mtp) == kept_bytes(moe) + kept_bytes(head) + 2 * kSequence * 7168 * 2);
+  REQUIRE(kept_bytes(mtp) == kept_bytes(moe) + 2 * kSequence * 7168 * 2);
 }
 
 TEST_CASE("the head multiplies in BF16 by the whole vocabulary", "[operations]") {
@@ -414,6 +416,9 @@ TEST_CASE("a load that cannot be is refused", "[operations]") {
   plan.ep = 3;
   REQUIRE_THROWS_WITH(balanced_load(m, plan, 1),
                       "256 routed experts cannot be split evenly over ep=3 GPUs");
+  plan.ep = 4;
+  REQUIRE_THROWS_WITH(balanced_load(m, plan, 1, 4.5),
+                      "a token's experts lie on 1 to ep=4 GPUs, not on 4.5");
   plan.precision.gemm = Precision::kFp32;
   REQUIRE_THROWS_WITH(layer_operations(m, plan, LayerKind::kDense, {}),
                       "matrix products run in fp8 or bf16, not in fp32");

@@ -49,40 +49,49 @@ std::string layout_text(const PipelineLayout& layout) {
 std::vector<Assumption> assumptions_of(const Scenario& scenario) {
   const PlanSpec& plan = scenario.plan;
   const auto fixed = [](std::string key, std::string value, std::string reason) {
-    return Assumption{std::move(key), std::move(value), std::nullopt, std::nullopt, std::move(reason)};
+    return Assumption{std::move(key), std::move(value), std::nullopt, std::nullopt,
+                      std::move(reason)};
   };
   std::vector<Assumption> out = {
       fixed("routing.distribution", scenario.routing.distribution,
-            "every expert gets the same load; real routing is uneven, so this is a lower bound of the step time"),
+            "every expert gets the same load; real routing is uneven, so this is a lower bound of "
+            "the step time"),
       fixed("plan.pipeline_layout", layout_text(plan.pipeline_layout),
             "which stage holds which layers is the plan's choice; DeepSeek-V3's is not published"),
       fixed("plan.precision.gradients", std::string(name_of(plan.precision.gradients)),
             "precision of the gradient reduction"),
-      fixed("plan.precision.parameter_gather", std::string(name_of(plan.precision.parameter_gather)),
+      fixed("plan.precision.parameter_gather",
+            std::string(name_of(plan.precision.parameter_gather)),
             "precision of the parameter all-gather"),
-      fixed("plan.precision.pipeline_transfer", std::string(name_of(plan.precision.pipeline_transfer)),
+      fixed("plan.precision.pipeline_transfer",
+            std::string(name_of(plan.precision.pipeline_transfer)),
             "precision of activations and gradients between stages"),
   };
   for (const PhaseSpec& phase : scenario.recipe.phases) {
-    if (!phase.global_batch_size || phase.global_batch_size->from == phase.global_batch_size->to) continue;
-    out.push_back(fixed(fmt::format("recipe.phases.{}.global_batch_size", phase.name), "equal tokens at every size",
-                        "the shape of the batch ramp is not stated"));
+    if (!phase.global_batch_size || phase.global_batch_size->from == phase.global_batch_size->to)
+      continue;
+    out.push_back(fixed(fmt::format("recipe.phases.{}.global_batch_size", phase.name),
+                        "equal tokens at every size", "the shape of the batch ramp is not stated"));
     out.push_back(fixed("plan.fallback_schedule", phase.plan.fallback_schedule,
                         "what runs while the batch is too small for the plan's schedule"));
   }
   CalibrationSpec calibration = scenario.calibration;
   for (const NamedConstant& named : constants_of(calibration)) {
     const Constant& c = *named.constant;
-    out.push_back({"calibration." + named.name, fmt::format("{:g}", c.value), c.low, c.high, c.source});
+    out.push_back(
+        {"calibration." + named.name, fmt::format("{:g}", c.value), c.low, c.high, c.source});
   }
   return out;
 }
 
 const std::vector<Resource>& resources() {
   static const std::vector<Resource> kResources = {
-      {"tensor_cores", [](ClusterSpec& c, double f) { c.gpu.tensor_clock = c.gpu.tensor_clock * f; }},
-      {"hbm_bandwidth", [](ClusterSpec& c, double f) { c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f; }},
-      {"nvlink_bandwidth", [](ClusterSpec& c, double f) { c.nvlink.bandwidth = c.nvlink.bandwidth * f; }},
+      {"tensor_cores",
+       [](ClusterSpec& c, double f) { c.gpu.tensor_clock = c.gpu.tensor_clock * f; }},
+      {"hbm_bandwidth",
+       [](ClusterSpec& c, double f) { c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f; }},
+      {"nvlink_bandwidth",
+       [](ClusterSpec& c, double f) { c.nvlink.bandwidth = c.nvlink.bandwidth * f; }},
       {"nic_bandwidth",
        [](ClusterSpec& c, double f) {
          c.nic.bandwidth = c.nic.bandwidth * f;
@@ -104,8 +113,10 @@ std::vector<Provenance> provenance_of(const Scenario& scenario) {
   for (const std::string& name : kernels.names()) {
     out.push_back({name, "public", kernels.find(name).constant(scenario.calibration).source});
   }
-  out.push_back({"ep_dispatch", "modelled", "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
-  out.push_back({"ep_combine", "modelled", "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
+  out.push_back({"ep_dispatch", "modelled",
+                 "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
+  out.push_back({"ep_combine", "modelled",
+                 "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
   out.push_back({"pipeline_transfer", "modelled", "message size over the NIC's bandwidth"});
   out.push_back({"reduce_scatter", "modelled", "hierarchical ring, bytes over bandwidth"});
   out.push_back({"all_gather", "modelled", "hierarchical ring, bytes over bandwidth"});

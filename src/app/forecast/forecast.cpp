@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <map>
 
 #include "app/forecast/assumptions.hpp"
 #include "model/arithmetic/flops.hpp"
@@ -25,7 +26,8 @@ int microbatches_of(const Scenario& scenario, const PlanSpec& plan, int global_b
 double step_seconds(const StepForecast& step) { return to_seconds(step.times.time); }
 
 double gpu_hours_per_token(const Scenario& scenario, const StepForecast& step) {
-  return step_seconds(step) * scenario.cluster.gpus() / kSecondsPerHour / static_cast<double>(step.tokens.count());
+  return step_seconds(step) * scenario.cluster.gpus() / kSecondsPerHour /
+         static_cast<double>(step.tokens.count());
 }
 
 std::vector<int> batch_sizes(const BatchRamp& ramp) {
@@ -40,7 +42,8 @@ const PhaseSpec& main_phase(const RecipeSpec& recipe) {
   for (const PhaseSpec& phase : recipe.phases) {
     if (phase.tokens && (best == nullptr || *phase.tokens > *best->tokens)) best = &phase;
   }
-  require(best != nullptr, "recipe.phases: no phase has tokens and a batch size, so there is no step to simulate");
+  require(best != nullptr,
+          "recipe.phases: no phase has tokens and a batch size, so there is no step to simulate");
   return *best;
 }
 
@@ -48,24 +51,27 @@ const PhaseSpec& main_phase(const RecipeSpec& recipe) {
 void require_memory(const StepForecast& step, const GpuSpec& gpu) {
   for (std::size_t rank = 0; rank < step.memory.size(); ++rank) {
     const Bytes total = step.memory[rank].total();
-    require<ImpossiblePlan>(total <= gpu.hbm_capacity,
-                            "pipeline rank {} needs {:.1f} GB of memory and a {} has {:.1f} GB: {:.1f} GB too much "
-                            "(weights {:.1f}, gradients {:.1f}, optimizer {:.1f}, activations {:.1f} GB)",
-                            rank, static_cast<double>(total.count()) / 1e9, gpu.name,
-                            static_cast<double>(gpu.hbm_capacity.count()) / 1e9,
-                            static_cast<double>((total - gpu.hbm_capacity).count()) / 1e9,
-                            static_cast<double>(step.memory[rank].weights.count()) / 1e9,
-                            static_cast<double>(step.memory[rank].gradients.count()) / 1e9,
-                            static_cast<double>(step.memory[rank].optimizer.count()) / 1e9,
-                            static_cast<double>(step.memory[rank].activations.count()) / 1e9);
+    require<ImpossiblePlan>(
+        total <= gpu.hbm_capacity,
+        "pipeline rank {} needs {:.1f} GB of memory and a {} has {:.1f} GB: {:.1f} GB too much "
+        "(weights {:.1f}, gradients {:.1f}, optimizer {:.1f}, activations {:.1f} GB)",
+        rank, static_cast<double>(total.count()) / 1e9, gpu.name,
+        static_cast<double>(gpu.hbm_capacity.count()) / 1e9,
+        static_cast<double>((total - gpu.hbm_capacity).count()) / 1e9,
+        static_cast<double>(step.memory[rank].weights.count()) / 1e9,
+        static_cast<double>(step.memory[rank].gradients.count()) / 1e9,
+        static_cast<double>(step.memory[rank].optimizer.count()) / 1e9,
+        static_cast<double>(step.memory[rank].activations.count()) / 1e9);
   }
 }
 
 Throughput throughput_of(const Scenario& scenario, const StepForecast& step) {
   Throughput out;
   const std::int64_t seq_length = scenario.recipe.seq_length;
-  out.flop_per_token_causal = training_flops_per_token(scenario.model, seq_length, AttentionCount::kCausal);
-  out.flop_per_token_noncausal = training_flops_per_token(scenario.model, seq_length, AttentionCount::kFull);
+  out.flop_per_token_causal =
+      training_flops_per_token(scenario.model, seq_length, AttentionCount::kCausal);
+  out.flop_per_token_noncausal =
+      training_flops_per_token(scenario.model, seq_length, AttentionCount::kFull);
   const double tokens_per_gpu_second =
       static_cast<double>(step.tokens.count()) / step_seconds(step) / scenario.cluster.gpus();
   const GpuSpec& gpu = scenario.cluster.gpu;
@@ -85,22 +91,37 @@ struct Variation {
   int global_batch;
   double step_s = 0;
   double gpu_hours_per_token = 0;
-  bool fits = true;
 };
 
+/// Routing statistics by size of the expert-parallel group, for all phases.
+using GroupRouting = std::map<int, RoutingStatistics>;
+
+GroupRouting group_routing(const Scenario& scenario) {
+  GroupRouting out;
+  for (const PhaseSpec& phase : scenario.recipe.phases) {
+    if (!phase.tokens || out.count(phase.plan.ep) > 0) continue;
+    out[phase.plan.ep] =
+        balanced_routing(scenario.model, phase.plan.ep, scenario.cluster.gpus_per_node);
+  }
+  return out;
+}
+
 /// Runs the variations on several threads; each result depends on its own input only.
-void simulate(std::vector<Variation>& variations, const ForecastOptions& options) {
+void simulate(std::vector<Variation>& variations, const GroupRouting& routing,
+              const ForecastOptions& options) {
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                   static_cast<std::size_t>(std::max(1, options.threads)));
   std::atomic<std::size_t> done{0};
   tbb::parallel_for(std::size_t{0}, variations.size(), [&](std::size_t i) {
     Variation& v = variations[i];
-    const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch, SimulationMode::kFolded);
+    const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch,
+                                            routing.at(v.phase->plan.ep), SimulationMode::kFolded);
     require_memory(step, v.scenario.cluster.gpu);
     v.step_s = step_seconds(step);
     v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
     if (options.progress) {
-      options.progress("phases and assumptions", static_cast<double>(++done) / static_cast<double>(variations.size()));
+      options.progress("phases and assumptions",
+                       static_cast<double>(++done) / static_cast<double>(variations.size()));
     }
   });
 }
@@ -112,7 +133,8 @@ PhaseForecast published_phase(const Scenario& scenario, const PhaseSpec& phase) 
   return out;
 }
 
-PhaseForecast simulated_phase(const Scenario& scenario, const PhaseSpec& phase, double hours_per_token) {
+PhaseForecast simulated_phase(const Scenario& scenario, const PhaseSpec& phase,
+                              double hours_per_token) {
   PhaseForecast out{.name = phase.name, .simulated = true, .tokens = phase.tokens};
   out.gpu_hours = hours_per_token * static_cast<double>(phase.tokens->count());
   out.days = out.gpu_hours / scenario.cluster.gpus() / kHoursPerDay;
@@ -120,18 +142,20 @@ PhaseForecast simulated_phase(const Scenario& scenario, const PhaseSpec& phase, 
   return out;
 }
 
-/// GPU hours per token of every simulated phase, means over its batch sizes with equal tokens at each.
-void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const ForecastOptions& options, Forecast& out) {
+/// GPU hours per token of every simulated phase, means over its batch sizes with equal tokens at
+/// each.
+void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const GroupRouting& routing,
+                     const ForecastOptions& options, Forecast& out) {
   const double main_hours = gpu_hours_per_token(scenario, out.step);
   std::vector<Variation> others;
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (!phase.tokens) continue;
     for (const int size : batch_sizes(*phase.global_batch_size)) {
       if (&phase == &main && size == main.global_batch_size->to) continue;
-      others.push_back({scenario, &phase, size});
+      others.push_back({.scenario = scenario, .phase = &phase, .global_batch = size});
     }
   }
-  simulate(others, options);
+  simulate(others, routing, options);
   out.total = {.name = "total", .simulated = true, .tokens = Tokens(0)};
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (phase.tokens) {
@@ -154,10 +178,12 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const Fore
 }
 
 /// Moves one assumption at a time to the ends of its range; independent deviations add in squares.
-void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const ForecastOptions& options, Forecast& out) {
+void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const GroupRouting& routing,
+                       const ForecastOptions& options, Forecast& out) {
   const int batch = main.global_batch_size->to;
   std::vector<Variation> variations;
-  variations.push_back({scenario, &main, batch});  // the folded default, which the others are compared with
+  variations.push_back(
+      {scenario, &main, batch});  // the folded default, which the others are compared with
   Scenario moved = scenario;
   for (const NamedConstant& named : constants_of(moved.calibration)) {
     const Constant original = *named.constant;
@@ -174,7 +200,7 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Fo
     variations.push_back({scenario, &main, batch});
     resource.improve(variations.back().scenario.cluster, 1 + kPercent);
   }
-  simulate(variations, options);
+  simulate(variations, routing, options);
 
   const double base = variations.front().step_s;
   double faster = 0;
@@ -189,7 +215,8 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Fo
     return Interval{fixed + (expected - fixed) * low, expected, fixed + (expected - fixed) * high};
   };
   double published_cost = 0;
-  for (const PhaseForecast& phase : out.phases) published_cost += phase.simulated ? 0 : phase.cost.count();
+  for (const PhaseForecast& phase : out.phases)
+    published_cost += phase.simulated ? 0 : phase.cost.count();
   out.step_time_s = interval(step_seconds(out.step), 0);
   out.gpu_hours_per_trillion = interval(out.gpu_hours_per_trillion_tokens, 0);
   out.cost_usd = interval(out.total.cost.count(), published_cost);
@@ -201,32 +228,36 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Fo
 
 }  // namespace
 
-StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch, SimulationMode mode,
+StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
+                           const RoutingStatistics& routing, SimulationMode mode,
                            StepTrace* trace) {
   StepForecast out;
   out.microbatches = microbatches_of(scenario, plan, global_batch);
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(scenario, plan, chosen.schedule);
+  out.plan = plan_step(scenario, plan, chosen.schedule, routing);
   out.times = simulate_step(scenario, plan, out.plan, chosen.schedule, mode, trace);
-  out.memory = memory_of_ranks(scenario, plan, chosen.schedule, out.plan);
+  out.memory = memory_of_ranks(scenario, plan, chosen.schedule);
   return out;
 }
 
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   Forecast out;
   const PhaseSpec& main = main_phase(scenario.recipe);
+  const GroupRouting routing = group_routing(scenario);
   if (options.progress) options.progress("training step", 0);
-  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to, options.mode, options.trace);
+  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to,
+                           routing.at(main.plan.ep), options.mode, options.trace);
   require_memory(out.step, scenario.cluster.gpu);
   out.throughput = throughput_of(scenario, out.step);
   out.parameters = count_parameters(scenario.model);
   for (const RankMemory& rank : out.step.memory) out.parameters_per_rank.push_back(rank.parameters);
   out.gpu_hours_per_trillion_tokens = gpu_hours_per_token(scenario, out.step) * kTrillion;
-  out.days_per_trillion_tokens = out.gpu_hours_per_trillion_tokens / scenario.cluster.gpus() / kHoursPerDay;
-  forecast_phases(scenario, main, options, out);
-  forecast_interval(scenario, main, options, out);
+  out.days_per_trillion_tokens =
+      out.gpu_hours_per_trillion_tokens / scenario.cluster.gpus() / kHoursPerDay;
+  forecast_phases(scenario, main, routing, options, out);
+  forecast_interval(scenario, main, routing, options, out);
   out.assumptions = assumptions_of(scenario);
   out.provenance = provenance_of(scenario);
   return out;

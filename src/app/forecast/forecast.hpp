@@ -1,5 +1,5 @@
-/// From a scenario to what its run takes: simulated steps, multiplied out, with the interval that the
-/// assumptions leave.
+/// From a scenario to what its run takes: simulated steps, multiplied out, with the interval that
+/// the assumptions leave.
 #pragma once
 
 #include <functional>
@@ -27,10 +27,10 @@ struct StepForecast {
 struct PhaseForecast {
   std::string name;
   bool simulated = false;
-  std::optional<Tokens> tokens;
+  std::optional<Tokens> tokens{};
   double gpu_hours = 0;
   double days = 0;
-  Usd cost;
+  Usd cost{};
 };
 
 struct Interval {
@@ -39,7 +39,8 @@ struct Interval {
   double high = 0;
 };
 
-/// Something that the forecast rests on and that nobody published; numeric ones with the range they may have.
+/// Something that the forecast rests on and that nobody published; numeric ones with the range they
+/// may have.
 struct Assumption {
   std::string key;
   std::string value;
@@ -69,10 +70,12 @@ struct Throughput {
 };
 
 struct Forecast {
-  StepForecast step;  ///< of the main phase: the simulated phase with the most tokens, at its last batch size
+  StepForecast step;  ///< of the main phase: the simulated phase with the most tokens, at its last
+                      ///< batch size
   Throughput throughput;
   ParameterCount parameters;
-  std::vector<std::int64_t> parameters_per_rank;  ///< held by one GPU of each pipeline rank, all copies
+  std::vector<std::int64_t>
+      parameters_per_rank;  ///< held by one GPU of each pipeline rank, all copies
   std::vector<PhaseForecast> phases;
   double gpu_hours_per_trillion_tokens = 0;  ///< of the main phase
   double days_per_trillion_tokens = 0;
@@ -87,16 +90,19 @@ struct Forecast {
 
 struct ForecastOptions {
   SimulationMode mode = SimulationMode::kFull;
-  int threads = 1;              ///< for the independent simulations of other batch sizes and assumptions
-  StepTrace* trace = nullptr;   ///< of the main step
-  std::function<void(std::string_view stage, double fraction)> progress;  ///< may be empty; any thread
+  int threads = 1;  ///< for the independent simulations of other batch sizes and assumptions
+  StepTrace* trace = nullptr;  ///< of the main step
+  std::function<void(std::string_view stage, double fraction)>
+      progress;  ///< may be empty; any thread
 };
 
 /// Simulates one step. Does not check that it fits into memory.
 /// @param plan         the phase's plan
 /// @param global_batch sequences per step
+/// @param routing      of the plan's expert-parallel groups
 /// @throws ImpossiblePlan if no schedule of the plan can run
-StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch, SimulationMode mode,
+StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
+                           const RoutingStatistics& routing, SimulationMode mode,
                            StepTrace* trace = nullptr);
 
 /// @throws ImpossiblePlan if a schedule cannot run or a rank's memory does not hold what it must

@@ -22,29 +22,35 @@ Json overlap_json(const OverlapTimes& overlap) {
 }
 
 Json memory_json(const RankMemory& memory, Bytes capacity) {
-  return {{"weights", memory.weights.count()},         {"gradients", memory.gradients.count()},
-          {"optimizer", memory.optimizer.count()},     {"activations", memory.activations.count()},
-          {"communication", memory.communication.count()}, {"workspace", memory.workspace.count()},
-          {"total", memory.total().count()},           {"capacity", capacity.count()}};
+  return {{"weights", memory.weights.count()},
+          {"gradients", memory.gradients.count()},
+          {"optimizer", memory.optimizer.count()},
+          {"activations", memory.activations.count()},
+          {"communication", memory.communication.count()},
+          {"workspace", memory.workspace.count()},
+          {"total", memory.total().count()},
+          {"capacity", capacity.count()}};
 }
 
 Json step_json(const Scenario& scenario, const StepForecast& step) {
   constexpr double kSecondsPerDay = 86400;
   const double time_s = to_seconds(step.times.time);
-  Json out = {{"time_s", time_s},
-              {"tokens", step.tokens.count()},
-              {"tokens_per_day", static_cast<double>(step.tokens.count()) / time_s * kSecondsPerDay},
-              {"schedule", step.schedule},
-              {"micro_batches", step.microbatches},
-              {"breakdown_s", breakdown_json(mean_breakdown(step.times))},
-              {"overlap_s", overlap_json(mean_overlap(step.times))}};
+  Json out = {
+      {"time_s", time_s},
+      {"tokens", step.tokens.count()},
+      {"tokens_per_day", static_cast<double>(step.tokens.count()) / time_s * kSecondsPerDay},
+      {"schedule", step.schedule},
+      {"micro_batches", step.microbatches},
+      {"breakdown_s", breakdown_json(mean_breakdown(step.times))},
+      {"overlap_s", overlap_json(mean_overlap(step.times))}};
   Json ranks = Json::array();
   for (std::size_t rank = 0; rank < step.times.ranks.size(); ++rank) {
-    ranks.push_back({{"pipeline_rank", rank},
-                     {"time_s", time_s},
-                     {"breakdown_s", breakdown_json(step.times.ranks[rank].breakdown)},
-                     {"overlap_s", overlap_json(step.times.ranks[rank].overlap)},
-                     {"memory_bytes", memory_json(step.memory[rank], scenario.cluster.gpu.hbm_capacity)}});
+    ranks.push_back(
+        {{"pipeline_rank", rank},
+         {"time_s", time_s},
+         {"breakdown_s", breakdown_json(step.times.ranks[rank].breakdown)},
+         {"overlap_s", overlap_json(step.times.ranks[rank].overlap)},
+         {"memory_bytes", memory_json(step.memory[rank], scenario.cluster.gpu.hbm_capacity)}});
   }
   out["ranks"] = std::move(ranks);
   return out;
@@ -80,9 +86,13 @@ Json run_json(const Forecast& f) {
           {"phases", std::move(phases)}};
 }
 
-Json interval_json(const Interval& i) { return {{"low", i.low}, {"default", i.expected}, {"high", i.high}}; }
+Json interval_json(const Interval& i) {
+  return {{"low", i.low}, {"default", i.expected}, {"high", i.high}};
+}
 
-Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+Json optional_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
 
 Json assumptions_json(const std::vector<Assumption>& assumptions) {
   Json out = Json::array();
@@ -107,11 +117,15 @@ Json critical_path_json(const std::vector<CriticalShare>& path) {
   return out;
 }
 
-Json link_json(const LinkUse& use) { return {{"bytes", use.bytes.count()}, {"busy_fraction", use.busy_fraction}}; }
+Json link_json(const LinkUse& use) {
+  return {{"bytes", use.bytes.count()}, {"busy_fraction", use.busy_fraction}};
+}
 
 }  // namespace
 
-std::string_view name_of(SimulationMode mode) { return mode == SimulationMode::kFull ? "full" : "folded"; }
+std::string_view name_of(SimulationMode mode) {
+  return mode == SimulationMode::kFull ? "full" : "folded";
+}
 
 std::array<Duration, kTimeCategories> mean_breakdown(const StepTimes& times) {
   std::array<Duration, kTimeCategories> mean{};
@@ -132,37 +146,45 @@ OverlapTimes mean_overlap(const StepTimes& times) {
     for (const RankTimes& rank : times.ranks) sum += rank.overlap.*member;
     return Duration(sum.count() / static_cast<std::int64_t>(times.ranks.size()));
   };
-  for (const auto member : {&OverlapTimes::communication, &OverlapTimes::hidden, &OverlapTimes::exposed,
-                            &OverlapTimes::waiting_for_peers}) {
+  for (const auto member : {&OverlapTimes::communication, &OverlapTimes::hidden,
+                            &OverlapTimes::exposed, &OverlapTimes::waiting_for_peers}) {
     mean.*member = average(member);
   }
   return mean;
 }
 
-nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& forecast, SimulationMode mode,
-                                   std::uint64_t seed, const nlohmann::ordered_json& config,
+nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& forecast,
+                                   SimulationMode mode, std::uint64_t seed,
+                                   const nlohmann::ordered_json& config,
                                    const SimulatorCost& cost) {
   const StepForecast& step = forecast.step;
-  Json out = {{"format", "pipecast-result/1"}, {"version", PIPECAST_VERSION}, {"scenario", scenario.name},
-              {"mode", name_of(mode)},         {"seed", seed},                {"config", config}};
+  Json out = {{"format", "pipecast-result/1"},
+              {"version", PIPECAST_VERSION},
+              {"scenario", scenario.name},
+              {"mode", name_of(mode)},
+              {"seed", seed},
+              {"config", config}};
   out["step"] = step_json(scenario, step);
   out["parameters"] = {{"total", forecast.parameters.total},
                        {"activated", forecast.parameters.activated},
                        {"per_rank", forecast.parameters_per_rank}};
   out["throughput"] = throughput_json(forecast.throughput);
   out["run"] = run_json(forecast);
-  out["forecast"] = {{"step_time_s", interval_json(forecast.step_time_s)},
-                     {"gpu_hours_per_trillion_tokens", interval_json(forecast.gpu_hours_per_trillion)},
-                     {"cost_usd", interval_json(forecast.cost_usd)}};
+  out["forecast"] = {
+      {"step_time_s", interval_json(forecast.step_time_s)},
+      {"gpu_hours_per_trillion_tokens", interval_json(forecast.gpu_hours_per_trillion)},
+      {"cost_usd", interval_json(forecast.cost_usd)}};
   out["assumptions"] = assumptions_json(forecast.assumptions);
   out["sensitivities"] = Json::array();
   for (const Sensitivity& s : forecast.sensitivities) {
-    out["sensitivities"].push_back({{"resource", s.resource}, {"step_percent_per_percent", s.step_percent_per_percent}});
+    out["sensitivities"].push_back(
+        {{"resource", s.resource}, {"step_percent_per_percent", s.step_percent_per_percent}});
   }
   out["critical_path"] = critical_path_json(step.times.critical_path);
   out["provenance"] = Json::array();
   for (const Provenance& p : forecast.provenance) {
-    out["provenance"].push_back({{"operation", p.operation}, {"kind", p.kind}, {"source", p.source}});
+    out["provenance"].push_back(
+        {{"operation", p.operation}, {"kind", p.kind}, {"source", p.source}});
   }
   // Balanced routing: every expert and every GPU has the mean load.
   out["routing"] = {{"expert_load_max_over_mean", 1.0},

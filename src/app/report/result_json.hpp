@@ -15,10 +15,12 @@ struct SimulatorCost {
 };
 
 /// @param config  the resolved scenario
-nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& forecast, SimulationMode mode,
-                                   std::uint64_t seed, const nlohmann::ordered_json& config, const SimulatorCost& cost);
+nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& forecast,
+                                   SimulationMode mode, std::uint64_t seed,
+                                   const nlohmann::ordered_json& config, const SimulatorCost& cost);
 
-/// Mean over pipeline ranks of every category, exact: the remainders of the division go to the bubble.
+/// Mean over pipeline ranks of every category, exact: the remainders of the division go to the
+/// bubble.
 std::array<Duration, kTimeCategories> mean_breakdown(const StepTimes& times);
 OverlapTimes mean_overlap(const StepTimes& times);
 

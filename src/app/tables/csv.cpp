@@ -36,8 +36,8 @@ CsvTable::CsvTable(const std::filesystem::path& path) : name_(path.string()) {
   for (int number = 2; std::getline(in, line); ++number) {
     strip(line);
     cells_.push_back(split(line));
-    require(cells_.back().size() == header_.size(), "{}:{}:1: {} cells; the header has {}", name_, number,
-            cells_.back().size(), header_.size());
+    require(cells_.back().size() == header_.size(), "{}:{}:1: {} cells; the header has {}", name_,
+            number, cells_.back().size(), header_.size());
   }
 }
 
@@ -59,8 +59,8 @@ double CsvTable::number(std::size_t row, std::string_view column) const {
   const std::string& cell = text(row, column);
   double value = 0;
   const auto [end, failure] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-  require(failure == std::errc() && end == cell.data() + cell.size(), "{}:{}:1: {}: '{}' is not a number", name_,
-          row + 2, column, cell);
+  require(failure == std::errc() && end == cell.data() + cell.size(),
+          "{}:{}:1: {}: '{}' is not a number", name_, row + 2, column, cell);
   return value;
 }
 

@@ -10,7 +10,8 @@ namespace pipecast {
 
 class CsvTable {
  public:
-  /// @throws Error with file and line for a file that cannot be read or a row of another width than the header
+  /// @throws Error with file and line for a file that cannot be read or a row of another width than
+  /// the header
   explicit CsvTable(const std::filesystem::path& path);
 
   [[nodiscard]] std::size_t rows() const { return cells_.size(); }

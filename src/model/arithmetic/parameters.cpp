@@ -1,5 +1,7 @@
 #include "model/arithmetic/parameters.hpp"
 
+#include <utility>
+
 #include "base/error.hpp"
 
 namespace pipecast {
@@ -154,7 +156,10 @@ HeldParameters parameters_of_stage(const ModelSpec& model, const std::vector<Lay
   require(ep > 0 && model.n_routed_experts % ep == 0,
           "{} routed experts cannot be split evenly over ep={} GPUs", model.n_routed_experts, ep);
   HeldParameters out;
+  bool has_head = false;
   for (const LayerKind kind : stage) {
+    // The MTP module's head is the main model's, used a second time.
+    if (kind == LayerKind::kHead && std::exchange(has_head, true)) continue;
     for (const ParameterTensor& t : parameters_of(model, kind)) {
       switch (t.role) {
         case TensorRole::kLinear:

@@ -5,27 +5,29 @@
 
 namespace pipecast {
 
-PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t tokens, Bytes copy_bytes, int ep,
-                            int gpus_per_node) {
+PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t tokens, Bytes copy_bytes,
+                            int ep, int gpus_per_node) {
   const int nodes = std::max(1, ep / gpus_per_node);
   const int local = std::min(ep, gpus_per_node);
-  // A token's own node is among its nodes as often as any other; the same holds for the forwarding GPU among
-  // the GPUs of a node.
+  // A token's own node is among its nodes as often as any other; the same holds for the forwarding
+  // GPU among the GPUs of a node.
   const double remote_nodes = routing.nodes_per_token * (nodes - 1) / nodes;
   const double other_gpus = routing.gpus_per_token * (local - 1) / local;
   const auto bytes = [&](double copies) {
-    return Bytes(std::llround(static_cast<double>(tokens) * copies * static_cast<double>(copy_bytes.count())));
+    return Bytes(std::llround(static_cast<double>(tokens) * copies *
+                              static_cast<double>(copy_bytes.count())));
   };
   return {.nic = bytes(remote_nodes), .nvlink = bytes(other_gpus)};
 }
 
-TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster, const CalibrationSpec& calibration,
-                             int sms) {
+TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
+                             const CalibrationSpec& calibration, int sms) {
   const bool crosses_nodes = load.nic > Bytes(0);
   const Duration nic = crosses_nodes ? load.nic / reached_nic(cluster, calibration) : Duration();
   const Duration nvlink = load.nvlink / reached_nvlink(cluster, calibration);
   const Duration issue =
-      sms > 0 ? (load.nic + load.nvlink) / Bandwidth(calibration.communication.bytes_per_second_per_sm.value * sms)
+      sms > 0 ? (load.nic + load.nvlink) /
+                    Bandwidth(calibration.communication.bytes_per_second_per_sm.value * sms)
               : Duration();
   TransferCost cost{.time = nic, .bound = TransferBound::kNic};
   if (nvlink > cost.time) cost = {.time = nvlink, .bound = TransferBound::kNvlink};

@@ -8,17 +8,18 @@
 
 namespace pipecast {
 
-/// Bytes of one dispatch or combine through the ports of one GPU. With balanced routing sends equal receives
-/// and every GPU carries the same.
+/// Bytes of one dispatch or combine through the ports of one GPU. With balanced routing sends equal
+/// receives and every GPU carries the same.
 struct PortLoad {
-  Bytes nic;     ///< one copy per token and remote destination node, to the GPU of the same index there
+  Bytes
+      nic;  ///< one copy per token and remote destination node, to the GPU of the same index there
   Bytes nvlink;  ///< one copy per token and destination GPU other than the forwarding one
 };
 
 /// @param tokens      tokens that each GPU of the group sends
 /// @param copy_bytes  payload of one copy of a token, scales included
-PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t tokens, Bytes copy_bytes, int ep,
-                            int gpus_per_node);
+PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t tokens, Bytes copy_bytes,
+                            int ep, int gpus_per_node);
 
 /// What paces an all-to-all.
 enum class TransferBound { kNic, kNvlink, kIssue };
@@ -28,12 +29,13 @@ struct TransferCost {
   TransferBound bound{};
 };
 
-/// One dispatch or combine alone: the slowest of NIC, NVLink and what the communication SMs can move, plus the
-/// latency of the hops. Exact to 0.6 % against flow simulation for node-limited routing on a non-blocking fabric
-/// (network.md of the design, measured with SimGrid 3.32).
-/// @param sms  SMs of the kernel; 0 stands for a transfer engine that needs none and has no issue limit
-/// Not modelled: chunked forwarding between the two levels, static ECMP collisions, unequal ports.
-TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster, const CalibrationSpec& calibration,
-                             int sms);
+/// One dispatch or combine alone: the slowest of NIC, NVLink and what the communication SMs can
+/// move, plus the latency of the hops. Exact to 0.6 % against flow simulation for node-limited
+/// routing on a non-blocking fabric (network.md of the design, measured with SimGrid 3.32).
+/// @param sms  SMs of the kernel; 0 stands for a transfer engine that needs none and has no issue
+/// limit Not modelled: chunked forwarding between the two levels, static ECMP collisions, unequal
+/// ports.
+TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
+                             const CalibrationSpec& calibration, int sms);
 
 }  // namespace pipecast

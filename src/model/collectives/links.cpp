@@ -17,7 +17,8 @@ Duration hop_latency(const Distance& distance, const ClusterSpec& cluster) {
 
 Duration transfer_time(Bytes size, const Distance& distance, const ClusterSpec& cluster,
                        const CalibrationSpec& calibration) {
-  return size / (distance.same_node ? reached_nvlink(cluster, calibration) : reached_nic(cluster, calibration));
+  return size / (distance.same_node ? reached_nvlink(cluster, calibration)
+                                    : reached_nic(cluster, calibration));
 }
 
 }  // namespace pipecast

@@ -12,7 +12,8 @@ Bytes ring_share(Bytes size, int members) { return Bytes(size.count() / members 
 
 ReductionLoad reduction_load(Bytes size, const GroupShape& group) {
   const Bytes per_index = Bytes(ceil_div(size.count(), group.gpus_per_node));
-  return {.nvlink = ring_share(size, group.gpus_per_node), .nic = ring_share(per_index, group.nodes)};
+  return {.nvlink = ring_share(size, group.gpus_per_node),
+          .nic = ring_share(per_index, group.nodes)};
 }
 
 Duration reduction_time(Bytes size, const GroupShape& group, const ClusterSpec& cluster,

@@ -1,19 +1,13 @@
 #include "model/operations/launch_list.hpp"
 
-#include <cmath>
-
 #include "model/operations/operation_kinds.hpp"
 
 namespace pipecast {
 
 namespace {
 
-constexpr std::int64_t kScaleTile = 128;  // elements per scale of 1x128 and 128x1 tiles
-constexpr std::int64_t kScaleBytes = 4;   // FP32
-
-Bytes scale_bytes(std::int64_t rows, std::int64_t columns) {
-  return Bytes(rows * ceil_div(columns, kScaleTile) * kScaleBytes);
-}
+constexpr std::int64_t kScaleBlock = 128;  // rows and columns per scale of a weight
+constexpr std::int64_t kScaleBytes = 4;    // FP32
 
 Bytes fp32(std::int64_t elements) { return stored_bytes(Precision::kFp32, 1, elements); }
 Bytes bf16(std::int64_t elements) { return stored_bytes(Precision::kBf16, 1, elements); }
@@ -26,17 +20,11 @@ Flops product_flops(ProductShape s) {
 // Weights carry one scale per 128 x 128 block.
 Bytes weight_bytes(Precision p, std::int64_t rows, std::int64_t columns) {
   if (p != Precision::kFp8) return stored_bytes(p, rows, columns);
-  return Bytes(rows * columns) + scale_bytes(ceil_div(rows, kScaleTile), columns);
+  const std::int64_t scales = ceil_div(rows, kScaleBlock) * ceil_div(columns, kScaleBlock);
+  return Bytes(rows * columns + scales * kScaleBytes);
 }
 
 }  // namespace
-
-Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns) {
-  const double elements = static_cast<double>(rows) * static_cast<double>(columns);
-  const Bytes plain(static_cast<std::int64_t>(std::ceil(bytes_per_element(p) * elements)));
-  const bool scaled = p == Precision::kFp8 || p == Precision::kE5m6;
-  return scaled ? plain + scale_bytes(rows, columns) : plain;
-}
 
 void LaunchList::push(const Operation& operation) {
   Operation& added = out_.emplace_back(operation);
@@ -104,7 +92,7 @@ void LaunchList::transpose_weight(std::string_view label, std::int64_t rows, std
 
 void LaunchList::transpose_scales(std::string_view label, std::int64_t rows, std::int64_t columns) {
   if (!fp8()) return;
-  const Bytes scales = scale_bytes(rows, columns);
+  const Bytes scales = stored_bytes(Precision::kFp8, rows, columns) - Bytes(rows * columns);
   move("transpose_scales", label, Precision::kFp32, scales, scales);
 }
 

@@ -11,9 +11,6 @@
 
 namespace pipecast {
 
-/// Size of `rows` x `columns` elements, with one FP32 scale per 128 of a row for FP8 and E5M6.
-Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns);
-
 /// Extents of C[m,n] = A[m,k] * B[k,n].
 struct ProductShape {
   std::int64_t m = 0;

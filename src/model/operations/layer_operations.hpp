@@ -24,15 +24,20 @@ struct LayerLoad {
 /// @throws Error if seq_length is not positive or plan.ep does not divide the experts
 LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64_t seq_length);
 
+/// The same with a known mean number of distinct GPUs that hold a token's experts.
+/// @throws Error besides if gpus_per_token is not between 1 and plan.ep
+LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64_t seq_length,
+                        double gpus_per_token);
+
 /// Kernels and kept tensors of one layer on one GPU. With DeepSeek-V3's model and plan a MoE layer
 /// launches, phase by phase and in the same order, the kernels of
 /// traces/h800_dualpipe_chunk/kernels.csv.
 ///
 /// Embedding and head have `mlp` phases only. The MTP module runs its embedding lookup and
-/// projection in `attn`, its use of the head with the loss at the end of mlp(F) and the start of
-/// mlp(B). Bytes count every operand once from HBM. FLOPs of a causal attention are those of the
-/// lower triangle. `ep_*` operations carry the payload that this GPU receives in `read` and
-/// `written`; the links, not HBM, decide their time.
+/// projection in `attn`; its use of the head is a kHead of its own in the layout. Bytes count every
+/// operand once from HBM. FLOPs of a causal attention are those of the lower triangle. `ep_*`
+/// operations carry the payload that this GPU receives in `read` and `written`; the links, not HBM,
+/// decide their time.
 ///
 /// Not modelled: caching in L2 between kernels; padding of expert rows and of odd extents to tiles;
 /// bytes of indices and row statistics beside the tensors.

@@ -18,16 +18,16 @@ enum class Stream : std::uint8_t { kCompute, kSide, kCommunication };
 struct Operation {
   std::string_view
       op;  ///< kernel kind: a name of the column `op` of traces/h800_dualpipe_chunk/kernels.csv
-  std::string_view label;  ///< which matrix product ("q_b", "routed_gate_up_wgrad") or tensor;
-                           ///< empty if `op` says all
+  std::string_view label{};  ///< which matrix product ("q_b", "routed_gate_up_wgrad") or tensor;
+                             ///< empty if `op` says all
   Precision precision = Precision::kBf16;  ///< of the multiplied operands, or of the moved elements
   std::int64_t m = 0;  ///< matrix products: rows (of all groups together), columns, depth; else 0
   std::int64_t n = 0;
   std::int64_t k = 0;
   std::int64_t groups = 1;  ///< experts in a grouped product
-  Flops flops;              ///< useful work: 2 m n k, or attention's causal half
-  Bytes read;               ///< from HBM, every operand once
-  Bytes written;
+  Flops flops{};            ///< useful work: 2 m n k, or attention's causal half
+  Bytes read{};             ///< from HBM, every operand once
+  Bytes written{};
   Stream stream = Stream::kCompute;
 };
 
@@ -51,6 +51,9 @@ inline constexpr int kPhases = 10;
 
 /// "attn(F)", "dispatch(F)", ...
 std::string_view name_of(Phase phase);
+
+/// Size of `rows` x `columns` elements, with one FP32 scale per 128 of a row for FP8 and E5M6.
+Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns);
 
 /// A tensor that the forward pass of one micro-batch keeps until its backward pass.
 struct KeptTensor {

@@ -5,18 +5,22 @@ namespace pipecast {
 
 namespace {
 
-const Constant& notify(const CalibrationSpec& calibration) { return calibration.communication.notify_us; }
+const Constant& notify(const CalibrationSpec& calibration) {
+  return calibration.communication.notify_us;
+}
 const Constant& hbm(const CalibrationSpec& calibration) { return calibration.link.hbm; }
 
 /// Exchange of token counts between the GPUs of the group, without waiting for late ones.
-KernelCost exchange_counts(const Operation& op, const GpuSpec&, const CalibrationSpec& calibration, int) {
+KernelCost exchange_counts(const Operation& op, const GpuSpec&, const CalibrationSpec& calibration,
+                           int) {
   return {.time = duration_from_seconds(notify(calibration).value * 1e-6),
           .flops = op.flops,
           .hbm_bytes = op.read + op.written,
           .bound = Bound::kLatency};
 }
 
-KernelCost layout(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration, int) {
+KernelCost layout(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                  int) {
   return streaming(op, gpu, calibration);
 }
 

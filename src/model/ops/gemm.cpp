@@ -1,5 +1,6 @@
-/// Matrix products: tensor-core rate times a measured efficiency, less the SMs that idle in the last wave.
-/// Not modelled: the choice of tile, prologue and epilogue, L2 reuse; docs/model.md says what that costs.
+/// Matrix products: tensor-core rate times a measured efficiency, less the SMs that idle in the
+/// last wave. Not modelled: the choice of tile, prologue and epilogue, L2 reuse; docs/model.md says
+/// what that costs.
 #include "model/ops/kernel_cost.hpp"
 
 namespace pipecast {
@@ -24,9 +25,11 @@ const Constant& constant(const CalibrationSpec& calibration) {
 }
 
 template <Constant TensorEfficiency::*kEfficiency, Precision kPrecision>
-KernelCost gemm(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration, int sms) {
+KernelCost gemm(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                int sms) {
   require(op.m > 0 && op.n > 0 && op.k > 0 && op.groups > 0,
-          "{} {}: extents must be positive: m={} n={} k={} groups={}", op.op, op.label, op.m, op.n, op.k, op.groups);
+          "{} {}: extents must be positive: m={} n={} k={} groups={}", op.op, op.label, op.m, op.n,
+          op.k, op.groups);
   const FlopRate peak = gpu.tensor_peak(kPrecision, sms);
   require(peak.count() > 0, "{} has no {} tensor cores; set plan.precision.gemm to bf16", gpu.name,
           name_of(kPrecision));

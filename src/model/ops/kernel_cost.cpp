@@ -4,11 +4,13 @@
 
 namespace pipecast {
 
-KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu, const CalibrationSpec& calibration, int sms) {
+KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu,
+                       const CalibrationSpec& calibration, int sms) {
   return Registry<KernelKind>::instance().find(operation.op).cost(operation, gpu, calibration, sms);
 }
 
-KernelCost streaming(const Operation& operation, const GpuSpec& gpu, const CalibrationSpec& calibration) {
+KernelCost streaming(const Operation& operation, const GpuSpec& gpu,
+                     const CalibrationSpec& calibration) {
   const Bytes bytes = operation.read + operation.written;
   const Duration memory = bytes / Bandwidth(gpu.hbm_bandwidth.count() * calibration.link.hbm.value);
   const Duration floor = duration_from_seconds(calibration.latency.kernel_us.value * 1e-6);

@@ -15,9 +15,12 @@ enum class Bound { kTensor, kHbm, kLatency };
 
 constexpr std::string_view name_of(Bound bound) {
   switch (bound) {
-    case Bound::kTensor: return "tensor";
-    case Bound::kHbm: return "hbm";
-    case Bound::kLatency: return "latency";
+    case Bound::kTensor:
+      return "tensor";
+    case Bound::kHbm:
+      return "hbm";
+    case Bound::kLatency:
+      return "latency";
   }
   return "";
 }
@@ -40,7 +43,8 @@ struct KernelKind {
 
 /// Cost of `operation` by the kernel registered under its name.
 /// @throws Error for an operation without a kernel, naming the known ones
-KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu, const CalibrationSpec& calibration, int sms);
+KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu,
+                       const CalibrationSpec& calibration, int sms);
 
 /// The slower of tensor cores and HBM, never below the shortest kernel. For the kernels' files.
 /// @param tensor_rate  flop/s reached on useful work
@@ -48,6 +52,7 @@ KernelCost roofline(const Operation& operation, FlopRate tensor_rate, const GpuS
                     const CalibrationSpec& calibration);
 
 /// Bytes over the HBM bandwidth that streaming kernels reach, never below the shortest kernel.
-KernelCost streaming(const Operation& operation, const GpuSpec& gpu, const CalibrationSpec& calibration);
+KernelCost streaming(const Operation& operation, const GpuSpec& gpu,
+                     const CalibrationSpec& calibration);
 
 }  // namespace pipecast

@@ -26,10 +26,12 @@ class Gate {
     keep_best_groups();
     candidates_.clear();
     for (std::size_t g = 0; g < kept_groups_; ++g) {
-      for (std::size_t e = 0; e < group_size_; ++e) candidates_.push_back(order_[g] * group_size_ + e);
+      for (std::size_t e = 0; e < group_size_; ++e)
+        candidates_.push_back(order_[g] * group_size_ + e);
     }
     const auto higher = [this](std::size_t a, std::size_t b) { return scores_[a] > scores_[b]; };
-    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(top_k_ - 1),
+    std::nth_element(candidates_.begin(),
+                     candidates_.begin() + static_cast<std::ptrdiff_t>(top_k_ - 1),
                      candidates_.end(), higher);
     candidates_.resize(top_k_);
     return candidates_;
@@ -66,7 +68,8 @@ class Gate {
 
 /// Counts distinct values of `owner(expert)`; `marks` remembers the last token that met each owner.
 template <class Owner>
-int count_distinct(const std::vector<std::size_t>& experts, int token, std::vector<int>& marks, Owner owner) {
+int count_distinct(const std::vector<std::size_t>& experts, int token, std::vector<int>& marks,
+                   Owner owner) {
   int distinct = 0;
   for (const std::size_t expert : experts) {
     int& mark = marks[owner(expert)];
@@ -92,8 +95,10 @@ RoutingStatistics balanced_routing(const ModelSpec& model, int ep, int gpus_per_
   std::int64_t nodes = 0;
   for (int token = 0; token < kTokens; ++token) {
     const std::vector<std::size_t>& experts = gate.next();
-    gpus += count_distinct(experts, token, gpu_marks, [=](std::size_t e) { return e / experts_per_gpu; });
-    nodes += count_distinct(experts, token, node_marks, [=](std::size_t e) { return e / experts_per_node; });
+    gpus += count_distinct(experts, token, gpu_marks,
+                           [=](std::size_t e) { return e / experts_per_gpu; });
+    nodes += count_distinct(experts, token, node_marks,
+                            [=](std::size_t e) { return e / experts_per_node; });
   }
   return {.nodes_per_token = static_cast<double>(nodes) / kTokens,
           .gpus_per_token = static_cast<double>(gpus) / kTokens};

@@ -39,7 +39,7 @@ struct LatencyConstants {
 /// Dispatch and combine kernels.
 struct CommunicationConstants {
   Constant bytes_per_second_per_sm;  ///< what one SM moves through a send-and-receive kernel
-  Constant notify_us;                 ///< exchange of token counts before a transfer, nobody being late
+  Constant notify_us;  ///< exchange of token counts before a transfer, nobody being late
 };
 
 /// What running at the same time costs, measured kernel by kernel in the H800 trace.

@@ -14,12 +14,12 @@ struct Sharded {
   GroupShape group;
 };
 
-Bytes bytes_of(std::int64_t elements, Precision precision) { return tensor_bytes(elements, 1, precision); }
-
-void add_collectives(OptimizerPlan& out, const Scenario& scenario, const PlanSpec& plan, const Sharded& part) {
-  const Precision gathered = plan.zero_stage >= 1 ? plan.precision.parameter_gather : plan.precision.gradients;
-  const Bytes reduce = bytes_of(part.parameters, plan.precision.gradients);
-  const Bytes gather = bytes_of(part.parameters, gathered);
+void add_collectives(OptimizerPlan& out, const Scenario& scenario, const PlanSpec& plan,
+                     const Sharded& part) {
+  const Precision gathered =
+      plan.zero_stage >= 1 ? plan.precision.parameter_gather : plan.precision.gradients;
+  const Bytes reduce = stored_bytes(plan.precision.gradients, 1, part.parameters);
+  const Bytes gather = stored_bytes(gathered, 1, part.parameters);
   out.reduce_scatter += reduction_time(reduce, part.group, scenario.cluster, scenario.calibration);
   out.all_gather += reduction_time(gather, part.group, scenario.cluster, scenario.calibration);
   for (const Bytes size : {reduce, gather}) {
@@ -31,8 +31,8 @@ void add_collectives(OptimizerPlan& out, const Scenario& scenario, const PlanSpe
 
 }  // namespace
 
-OptimizerPlan plan_optimizer(const Scenario& scenario, const PlanSpec& plan, const HeldParameters& held, int holders,
-                             const Placement& placement) {
+OptimizerPlan plan_optimizer(const Scenario& scenario, const PlanSpec& plan,
+                             const HeldParameters& held, int holders, const Placement& placement) {
   const Sharded dense{held.replicated(), placement.group(holders, 1)};
   const Sharded experts{held.expert, placement.group(holders, plan.ep)};
   OptimizerPlan out;
@@ -43,9 +43,13 @@ OptimizerPlan plan_optimizer(const Scenario& scenario, const PlanSpec& plan, con
   const auto own = [sharded](const Sharded& part) {
     return sharded ? ceil_div(part.parameters, part.group.gpus()) : part.parameters;
   };
-  const Duration gap = duration_from_seconds(scenario.calibration.latency.launch_gap_us.value * 1e-6);
-  for (const Operation& op : optimizer_operations(plan, own(dense) + own(experts))) {
-    const KernelCost cost = kernel_cost(op, scenario.cluster.gpu, scenario.calibration, scenario.cluster.gpu.sm_count);
+  const OptimizerLoad load{.shard_parameters = own(dense) + own(experts),
+                           .fp8_parameters = held.dense + held.expert};
+  const Duration gap =
+      duration_from_seconds(scenario.calibration.latency.launch_gap_us.value * 1e-6);
+  for (const Operation& op : optimizer_operations(plan, load)) {
+    const KernelCost cost =
+        kernel_cost(op, scenario.cluster.gpu, scenario.calibration, scenario.cluster.gpu.sm_count);
     out.update += cost.time + gap;
     out.work.push_back({op.op, name_of(cost.bound), cost.time + gap});
   }

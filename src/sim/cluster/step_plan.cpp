@@ -46,10 +46,14 @@ std::vector<std::vector<int>> ranks_of_stages(const Schedule& schedule) {
 TimeCategory category_of(const Step& step) {
   if (step.overlapped) return TimeCategory::kOverlapped;
   switch (step.first.pass) {
-    case Pass::kForward: return TimeCategory::kForward;
-    case Pass::kBackward: return TimeCategory::kBackwardFull;
-    case Pass::kBackwardInput: return TimeCategory::kBackwardInput;
-    case Pass::kBackwardWeight: return TimeCategory::kBackwardWeight;
+    case Pass::kForward:
+      return TimeCategory::kForward;
+    case Pass::kBackward:
+      return TimeCategory::kBackwardFull;
+    case Pass::kBackwardInput:
+      return TimeCategory::kBackwardInput;
+    case Pass::kBackwardWeight:
+      return TimeCategory::kBackwardWeight;
   }
   return TimeCategory::kBubble;
 }
@@ -57,9 +61,14 @@ TimeCategory category_of(const Step& step) {
 /// Turns a schedule's steps into programs, needs and sends.
 class Planner {
  public:
-  Planner(const Schedule& schedule, const ChunkBuilder& builder, const PlanSpec& plan, StepPlan& out)
-      : schedule_(schedule), builder_(builder), plan_(plan), slots_(schedule),
-        rank_of_(ranks_of_stages(schedule)), out_(out) {
+  Planner(const Schedule& schedule, const ChunkBuilder& builder, const PlanSpec& plan,
+          StepPlan& out)
+      : schedule_(schedule),
+        builder_(builder),
+        plan_(plan),
+        slots_(schedule),
+        rank_of_(ranks_of_stages(schedule)),
+        out_(out) {
     out.slots = slots_.count();
   }
 
@@ -92,7 +101,8 @@ class Planner {
     const int from = forward ? stage - 1 : stage + 1;
     const int to = forward ? stage + 1 : stage - 1;
     if (from >= 0 && from < stages) out.needs[which] = slot;
-    if (to >= 0 && to < stages) out.sends[which] = {.rank = ranks[static_cast<std::size_t>(to)], .slot = slot};
+    if (to >= 0 && to < stages)
+      out.sends[which] = {.rank = ranks[static_cast<std::size_t>(to)], .slot = slot};
   }
 
   int program_of(std::size_t rank, const Step& step) {
@@ -101,7 +111,8 @@ class Planner {
     const int first = stage_of(rank, step.first);
     const int second = step.overlapped ? stage_of(rank, step.second) : first;
     const auto [it, fresh] = programs_.try_emplace(
-        {step.overlapped, step.first.pass, layout[static_cast<std::size_t>(first)], layout[static_cast<std::size_t>(second)]},
+        {step.overlapped, step.first.pass, layout[static_cast<std::size_t>(first)],
+         layout[static_cast<std::size_t>(second)]},
         static_cast<int>(out_.programs.size()));
     if (fresh) {
       out_.programs.push_back(step.overlapped ? builder_.overlapped(first, second)
@@ -156,8 +167,9 @@ std::vector<int> peak_live_chunks(const std::vector<Step>& steps, std::size_t di
 }  // namespace
 
 std::string_view name_of(TimeCategory category) {
-  static constexpr std::string_view kNames[] = {"forward",    "backward_input", "backward_full",          "backward_weight",
-                                                "overlapped", "optimizer",      "communication_exposed", "bubble"};
+  static constexpr std::string_view kNames[] = {
+      "forward",    "backward_input", "backward_full",         "backward_weight",
+      "overlapped", "optimizer",      "communication_exposed", "bubble"};
   return kNames[static_cast<int>(category)];
 }
 
@@ -172,8 +184,9 @@ ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
   return {plan.fallback_schedule, kinds.find(plan.fallback_schedule).make(shape)};
 }
 
-StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule) {
-  const ChunkBuilder builder(scenario, plan);
+StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
+                   const RoutingStatistics& routing) {
+  const ChunkBuilder builder(scenario, plan, routing);
   StepPlan out;
   Planner(schedule, builder, plan, out).run();
   out.reduction_groups = reduction_groups(schedule);
@@ -185,14 +198,16 @@ StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedul
       const auto stage = static_cast<std::size_t>(stages[static_cast<std::size_t>(group.front())]);
       held += parameters_of_stage(scenario.model, plan.pipeline_layout[stage], plan.ep);
     }
-    const OptimizerPlan optimizer = plan_optimizer(scenario, plan, held, static_cast<int>(group.size()), placement);
+    const OptimizerPlan optimizer =
+        plan_optimizer(scenario, plan, held, static_cast<int>(group.size()), placement);
     for (const int rank : group) out.optimizer[static_cast<std::size_t>(rank)] = optimizer;
   }
   out.norm_all_reduce = all_reduce_latency(scenario.cluster);
   const std::int64_t tokens = plan.micro_batch_size * scenario.recipe.seq_length;
-  out.message = tensor_bytes(tokens, scenario.model.hidden_size, plan.precision.pipeline_transfer);
-  out.routing = builder.routing();
-  for (const auto& steps : schedule.ranks) out.peak_live.push_back(peak_live_chunks(steps, schedule.stage_of.size()));
+  out.message = stored_bytes(plan.precision.pipeline_transfer, tokens, scenario.model.hidden_size);
+  out.routing = routing;
+  for (const auto& steps : schedule.ranks)
+    out.peak_live.push_back(peak_live_chunks(steps, schedule.stage_of.size()));
   return out;
 }
 

@@ -1,5 +1,5 @@
-/// A training step before time passes: who runs which chunk in which order, who waits for whose message, what
-/// the optimizer's collectives cost.
+/// A training step before time passes: who runs which chunk in which order, who waits for whose
+/// message, what the optimizer's collectives cost.
 #pragma once
 
 #include <array>
@@ -37,13 +37,13 @@ struct PlannedStep {
   int program = 0;
   TimeCategory category{};
   std::array<int, 2> needs = {-1, -1};  ///< slots that must have been filled; -1: none
-  std::array<PlannedSend, 2> sends;
+  std::array<PlannedSend, 2> sends{};
 };
 
 /// The end of the step on one pipeline rank.
 struct OptimizerPlan {
   Duration reduce_scatter;
-  Duration update;      ///< gradient norm and AdamW on this GPU's shard
+  Duration update;  ///< gradient norm and AdamW on this GPU's shard
   Duration all_gather;
   Bytes nic_bytes;
   Bytes nvlink_bytes;
@@ -52,19 +52,22 @@ struct OptimizerPlan {
 
 struct StepPlan {
   std::vector<ChunkProgram> programs;
-  std::vector<std::vector<PlannedStep>> steps;     ///< [pipeline rank][position]
-  std::vector<OptimizerPlan> optimizer;            ///< [pipeline rank]
-  std::vector<std::vector<int>> reduction_groups;  ///< pipeline ranks that reduce their gradients together
-  int slots = 0;                                   ///< per GPU
-  Duration norm_all_reduce;                        ///< of one number, over all GPUs
-  Bytes message;                                   ///< one activation or gradient between stages
+  std::vector<std::vector<PlannedStep>> steps;  ///< [pipeline rank][position]
+  std::vector<OptimizerPlan> optimizer;         ///< [pipeline rank]
+  std::vector<std::vector<int>>
+      reduction_groups;      ///< pipeline ranks that reduce their gradients together
+  int slots = 0;             ///< per GPU
+  Duration norm_all_reduce;  ///< of one number, over all GPUs
+  Bytes message;             ///< one activation or gradient between stages
   RoutingStatistics routing;
-  std::vector<std::vector<int>> peak_live;  ///< [rank][direction]: chunks whose activations are kept at once
+  std::vector<std::vector<int>>
+      peak_live;  ///< [rank][direction]: chunks whose activations are kept at once
 
   [[nodiscard]] int ranks() const { return static_cast<int>(steps.size()); }
 };
 
-/// The schedule that a step of this many micro-batches uses: the plan's, or its fallback where that cannot run.
+/// The schedule that a step of this many micro-batches uses: the plan's, or its fallback where that
+/// cannot run.
 /// @throws ImpossiblePlan if neither can
 struct ChosenSchedule {
   std::string name;
@@ -72,7 +75,9 @@ struct ChosenSchedule {
 };
 ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches);
 
-/// @throws ImpossiblePlan, Error
-StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule);
+/// @param routing  of the plan's expert-parallel groups
+/// @throws Error for operations that the GPU cannot run
+StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
+                   const RoutingStatistics& routing);
 
 }  // namespace pipecast

@@ -13,12 +13,12 @@ namespace pipecast {
 namespace {
 
 enum EventKind : std::uint32_t {
-  kMessageArrived,    // actor: receiving GPU; argument: slot
-  kChunkEnded,        // actor: GPU
-  kCollectiveReached, // actor: GPU
-  kCollectiveDone,    // actor: expert-parallel group
-  kGradientsReduced,  // actor: reduction group
-  kParametersGathered // actor: pipeline rank
+  kMessageArrived,     // actor: receiving GPU; argument: slot
+  kChunkEnded,         // actor: GPU
+  kCollectiveReached,  // actor: GPU
+  kCollectiveDone,     // actor: expert-parallel group
+  kGradientsReduced,   // actor: reduction group
+  kParametersGathered  // actor: pipeline rank
 };
 
 constexpr std::int64_t kNotSent = -1;
@@ -31,21 +31,21 @@ struct StepId {
 
 /// What happened to a step on the first replica, for the critical path.
 struct PlayedStep {
-  StepId sender;        // whose message let it begin; no rank: the rank's own previous step did
-  Duration under_way;   // of that message
+  StepId sender;       // whose message let it begin; no rank: the rank's own previous step did
+  Duration under_way;  // of that message
   Duration span;
 };
 
 struct Gpu {
   const ChunkProgram* program = nullptr;
-  std::int32_t step = 0;        // position in the rank's schedule
-  std::int32_t task = 0;        // next task of the program
+  std::int32_t step = 0;  // position in the rank's schedule
+  std::int32_t task = 0;  // next task of the program
   bool running = false;
-  Time begin;                   // of the running chunk, or end of the last one
-  Time reached;                 // own arrival at the collective that is waited for
-  Duration waited;              // for peers, in the running chunk
+  Time begin;       // of the running chunk, or end of the last one
+  Time reached;     // own arrival at the collective that is waited for
+  Duration waited;  // for peers, in the running chunk
   std::array<Time, 3> stream_free;
-  FifoResource sender;          // its NIC, or its NVLink port for messages inside a node
+  FifoServer sender;  // its NIC, or its NVLink port for messages inside a node
   std::array<Duration, kTimeCategories> breakdown{};
   OverlapTimes overlap;
 };
@@ -56,9 +56,12 @@ struct ExpertGroup {
 
 class StepSimulation {
  public:
-  StepSimulation(const Scenario& scenario, const PlanSpec& plan_spec, const StepPlan& plan, const Schedule& schedule,
-                 SimulationMode mode, StepTrace* trace)
-      : scenario_(scenario), plan_(plan), schedule_(schedule), trace_(trace),
+  StepSimulation(const Scenario& scenario, const PlanSpec& plan_spec, const StepPlan& plan,
+                 const Schedule& schedule, SimulationMode mode, StepTrace* trace)
+      : scenario_(scenario),
+        plan_(plan),
+        schedule_(schedule),
+        trace_(trace),
         replicas_(mode == SimulationMode::kFull ? scenario.data_parallel() : 1),
         group_size_(mode == SimulationMode::kFull ? plan_spec.ep : 1),
         placement_(scenario.cluster, scenario.data_parallel()),
@@ -66,13 +69,15 @@ class StepSimulation {
         groups_(gpus_.size() / static_cast<std::size_t>(group_size_)),
         reduction_missing_(plan.reduction_groups.size()),
         reduction_group_of_(static_cast<std::size_t>(plan.ranks())) {
-    for (const ChunkProgram& program : plan.programs) most_tasks_ = std::max(most_tasks_, program.tasks.size());
+    for (const ChunkProgram& program : plan.programs)
+      most_tasks_ = std::max(most_tasks_, program.tasks.size());
     ends_.resize(gpus_.size() * most_tasks_);
     sent_.assign(gpus_.size() * static_cast<std::size_t>(plan.slots), kNotSent);
     arrived_.resize(sent_.size());
     for (std::size_t g = 0; g < plan.reduction_groups.size(); ++g) {
       reduction_missing_[g] = static_cast<int>(plan.reduction_groups[g].size()) * replicas_;
-      for (const int rank : plan.reduction_groups[g]) reduction_group_of_[static_cast<std::size_t>(rank)] = g;
+      for (const int rank : plan.reduction_groups[g])
+        reduction_group_of_[static_cast<std::size_t>(rank)] = g;
     }
     played_.resize(static_cast<std::size_t>(plan.ranks()));
     last_rank_.resize(plan.reduction_groups.size());
@@ -90,10 +95,13 @@ class StepSimulation {
 
  private:
   [[nodiscard]] int rank_of(std::uint32_t gpu) const { return static_cast<int>(gpu) / replicas_; }
-  [[nodiscard]] int replica_of(std::uint32_t gpu) const { return static_cast<int>(gpu) % replicas_; }
+  [[nodiscard]] int replica_of(std::uint32_t gpu) const {
+    return static_cast<int>(gpu) % replicas_;
+  }
   [[nodiscard]] bool observed(std::uint32_t gpu) const { return replica_of(gpu) == 0; }
   [[nodiscard]] std::size_t slot_index(std::uint32_t gpu, int slot) const {
-    return static_cast<std::size_t>(gpu) * static_cast<std::size_t>(plan_.slots) + static_cast<std::size_t>(slot);
+    return static_cast<std::size_t>(gpu) * static_cast<std::size_t>(plan_.slots) +
+           static_cast<std::size_t>(slot);
   }
   [[nodiscard]] const std::vector<PlannedStep>& steps_of(std::uint32_t gpu) const {
     return plan_.steps[static_cast<std::size_t>(rank_of(gpu))];
@@ -105,12 +113,23 @@ class StepSimulation {
         arrived_[slot_index(event.actor, static_cast<int>(event.argument))] = 1;
         begin_if_ready(event.actor);
         break;
-      case kChunkEnded: end_chunk(event.actor); break;
-      case kCollectiveReached: reach_collective(event.actor); break;
-      case kCollectiveDone: finish_collective(event.actor); break;
-      case kGradientsReduced: gradients_reduced(event.actor); break;
-      case kParametersGathered: end_ = std::max(end_, engine_.now()); break;
-      default: PIPECAST_ASSERT(false && "unknown event");
+      case kChunkEnded:
+        end_chunk(event.actor);
+        break;
+      case kCollectiveReached:
+        reach_collective(event.actor);
+        break;
+      case kCollectiveDone:
+        finish_collective(event.actor);
+        break;
+      case kGradientsReduced:
+        gradients_reduced(event.actor);
+        break;
+      case kParametersGathered:
+        end_ = std::max(end_, engine_.now());
+        break;
+      default:
+        PIPECAST_ASSERT(false && "unknown event");
     }
   }
 
@@ -132,8 +151,8 @@ class StepSimulation {
     advance(index);
   }
 
-  /// Splits the idle time before a step: while the message was under way the transfer is to blame, before
-  /// that the schedule.
+  /// Splits the idle time before a step: while the message was under way the transfer is to blame,
+  /// before that the schedule.
   void account_wait(std::uint32_t index, const PlannedStep& step) {
     Gpu& gpu = gpus_[index];
     Time sent = gpu.begin;
@@ -157,11 +176,14 @@ class StepSimulation {
     played_[static_cast<std::size_t>(rank_of(index))].push_back(played);
   }
 
-  static Duration& category(Gpu& gpu, TimeCategory c) { return gpu.breakdown[static_cast<std::size_t>(c)]; }
+  static Duration& category(Gpu& gpu, TimeCategory c) {
+    return gpu.breakdown[static_cast<std::size_t>(c)];
+  }
 
   Time* ends_of(std::uint32_t index) { return &ends_[index * most_tasks_]; }
 
-  /// Runs tasks until the next collective, whose start other GPUs decide, or to the end of the chunk.
+  /// Runs tasks until the next collective, whose start other GPUs decide, or to the end of the
+  /// chunk.
   void advance(std::uint32_t index) {
     Gpu& gpu = gpus_[index];
     const std::vector<Task>& tasks = gpu.program->tasks;
@@ -202,7 +224,8 @@ class StepSimulation {
       const Time transfer_start = engine_.now() - task.duration;
       gpu.waited += transfer_start - gpu.reached;
       record(index, task, transfer_start, engine_.now());
-      ends_of(index)[gpu.task] = gpu.stream_free[static_cast<std::size_t>(Stream::kCommunication)] = engine_.now();
+      ends_of(index)[gpu.task] = gpu.stream_free[static_cast<std::size_t>(Stream::kCommunication)] =
+          engine_.now();
       ++gpu.task;
       advance(index);
     }
@@ -217,7 +240,8 @@ class StepSimulation {
     if (observed(index)) played_[static_cast<std::size_t>(rank_of(index))].back().span = span;
     if (trace_ != nullptr && observed(index)) {
       const auto& names = schedule_.ranks[static_cast<std::size_t>(rank_of(index))];
-      trace_->chunks.push_back({rank_of(index), to_text(names[static_cast<std::size_t>(gpu.step)]), gpu.begin, engine_.now()});
+      trace_->chunks.push_back({rank_of(index), to_text(names[static_cast<std::size_t>(gpu.step)]),
+                                gpu.begin, engine_.now()});
     }
     for (const PlannedSend& send : step.sends) {
       if (send.rank >= 0) send_message(index, send);
@@ -233,7 +257,8 @@ class StepSimulation {
 
   static void account_overlap(Gpu& gpu, Duration span) {
     const Duration idle = span - gpu.program->compute;
-    const Duration exposed = std::min(gpu.program->communication, std::max(Duration(), idle - gpu.waited));
+    const Duration exposed =
+        std::min(gpu.program->communication, std::max(Duration(), idle - gpu.waited));
     gpu.overlap.communication += gpu.program->communication;
     gpu.overlap.exposed += exposed;
     gpu.overlap.hidden += gpu.program->communication - exposed;
@@ -245,27 +270,34 @@ class StepSimulation {
     const std::size_t slot = slot_index(to, send.slot);
     sent_[slot] = engine_.now().count();
     if (observed(from)) {
-      senders_[static_cast<std::size_t>(send.rank * plan_.slots + send.slot)] = {rank_of(from), gpus_[from].step};
+      senders_[static_cast<std::size_t>(send.rank * plan_.slots + send.slot)] = {rank_of(from),
+                                                                                 gpus_[from].step};
     }
     Time arrival = engine_.now();
     if (to != from) {
       const Distance distance = placement_.between(rank_of(from), send.rank, replica_of(from));
-      const Duration service = transfer_time(plan_.message, distance, scenario_.cluster, scenario_.calibration);
-      arrival = gpus_[from].sender.reserve(engine_.now(), service) + hop_latency(distance, scenario_.cluster);
+      const Duration service =
+          transfer_time(plan_.message, distance, scenario_.cluster, scenario_.calibration);
+      arrival = gpus_[from].sender.reserve(engine_.now(), service) +
+                hop_latency(distance, scenario_.cluster);
       (distance.same_node ? nvlink_bytes_ : nic_bytes_) += plan_.message;
     }
-    engine_.schedule(arrival, EventPhase::kRelease, kMessageArrived, to, static_cast<std::uint64_t>(send.slot));
+    engine_.schedule(arrival, EventPhase::kRelease, kMessageArrived, to,
+                     static_cast<std::uint64_t>(send.slot));
   }
 
-  // The end of the step: reduce gradients within each group, agree on the norm over all, update, gather.
+  // The end of the step: reduce gradients within each group, agree on the norm over all, update,
+  // gather.
 
   void finish_passes(std::uint32_t index) {
     const std::size_t group = reduction_group_of_[static_cast<std::size_t>(rank_of(index))];
     if (--reduction_missing_[group] > 0) return;
     last_rank_[group] = rank_of(index);
     const int rank = plan_.reduction_groups[group].front();
-    const Time reduced = engine_.now() + plan_.optimizer[static_cast<std::size_t>(rank)].reduce_scatter;
-    engine_.schedule(reduced, EventPhase::kRelease, kGradientsReduced, static_cast<std::uint32_t>(group));
+    const Time reduced =
+        engine_.now() + plan_.optimizer[static_cast<std::size_t>(rank)].reduce_scatter;
+    engine_.schedule(reduced, EventPhase::kRelease, kGradientsReduced,
+                     static_cast<std::uint32_t>(group));
     if (trace_ == nullptr) return;
     for (const int member : plan_.reduction_groups[group]) {
       trace_->chunks.push_back({member, "reduce-scatter", engine_.now(), reduced});
@@ -290,16 +322,20 @@ class StepSimulation {
 
   void record(std::uint32_t index, const Task& task, Time start, Time end) {
     if (trace_ == nullptr || !observed(index) || start == end) return;
-    trace_->streams.push_back({rank_of(index), task.stream, task.layer, task.phase, task.collective, start, end});
+    trace_->streams.push_back(
+        {rank_of(index), task.stream, task.layer, task.phase, task.collective, start, end});
   }
 
   void require_finished() const {
     for (std::uint32_t index = 0; index < gpus_.size(); ++index) {
       const Gpu& gpu = gpus_[index];
       if (gpu.step == static_cast<std::int32_t>(steps_of(index).size())) continue;
-      const Step& stuck = schedule_.ranks[static_cast<std::size_t>(rank_of(index))][static_cast<std::size_t>(gpu.step)];
-      throw ImpossiblePlan(fmt::format("the schedule deadlocks: pipeline rank {} waits forever before {}",
-                                       rank_of(index), to_text(stuck)));
+      const Step& stuck =
+          schedule_
+              .ranks[static_cast<std::size_t>(rank_of(index))][static_cast<std::size_t>(gpu.step)];
+      throw ImpossiblePlan(
+          fmt::format("the schedule deadlocks: pipeline rank {} waits forever before {}",
+                      rank_of(index), to_text(stuck)));
     }
   }
 
@@ -319,7 +355,8 @@ class StepSimulation {
     RankTimes out{};
     const auto mean = [&](auto member) {
       std::int64_t sum = 0;
-      for (int d = 0; d < replicas_; ++d) sum += member(gpus_[static_cast<std::size_t>(rank * replicas_ + d)]).count();
+      for (int d = 0; d < replicas_; ++d)
+        sum += member(gpus_[static_cast<std::size_t>(rank * replicas_ + d)]).count();
       return Duration(sum / replicas_);
     };
     const OptimizerPlan& optimizer = plan_.optimizer[static_cast<std::size_t>(rank)];
@@ -327,7 +364,8 @@ class StepSimulation {
     for (std::size_t c = 0; c < kTimeCategories; ++c) {
       out.breakdown[c] = mean([c](const Gpu& gpu) { return gpu.breakdown[c]; });
       if (c == static_cast<std::size_t>(TimeCategory::kOptimizer)) {
-        out.breakdown[c] = optimizer.reduce_scatter + plan_.norm_all_reduce + optimizer.update + optimizer.all_gather;
+        out.breakdown[c] = optimizer.reduce_scatter + plan_.norm_all_reduce + optimizer.update +
+                           optimizer.all_gather;
       }
       sum += out.breakdown[c];
     }
@@ -335,14 +373,16 @@ class StepSimulation {
     out.overlap.communication = mean([](const Gpu& gpu) { return gpu.overlap.communication; });
     out.overlap.hidden = mean([](const Gpu& gpu) { return gpu.overlap.hidden; });
     out.overlap.exposed = mean([](const Gpu& gpu) { return gpu.overlap.exposed; });
-    out.overlap.waiting_for_peers = mean([](const Gpu& gpu) { return gpu.overlap.waiting_for_peers; });
+    out.overlap.waiting_for_peers =
+        mean([](const Gpu& gpu) { return gpu.overlap.waiting_for_peers; });
     return out;
   }
 
   /// Walks from the end of the step back to its beginning, always to whatever was waited for.
   [[nodiscard]] std::vector<CriticalShare> critical_path() const {
     std::map<std::tuple<std::string, std::string, int>, Duration> shares;
-    const auto add = [&](std::string_view operation, std::string_view resource, int rank, Duration time) {
+    const auto add = [&](std::string_view operation, std::string_view resource, int rank,
+                         Duration time) {
       if (time > Duration()) shares[{std::string(operation), std::string(resource), rank}] += time;
     };
     add_optimizer(add);
@@ -352,29 +392,35 @@ class StepSimulation {
       const auto rank = static_cast<std::size_t>(at.rank);
       const auto step = static_cast<std::size_t>(at.step);
       const PlayedStep& played = played_[rank][step];
-      const ChunkProgram& program = plan_.programs[static_cast<std::size_t>(plan_.steps[rank][step].program)];
-      for (const WorkShare& work : program.critical) add(work.operation, work.resource, at.rank, work.time);
+      const ChunkProgram& program =
+          plan_.programs[static_cast<std::size_t>(plan_.steps[rank][step].program)];
+      for (const WorkShare& work : program.critical)
+        add(work.operation, work.resource, at.rank, work.time);
       add("waiting_for_peers", "peers", at.rank, played.span - program.alone);
       add("pipeline_transfer", "nic", at.rank, played.under_way);
       at = played.sender.rank >= 0 ? played.sender : StepId{at.rank, at.step - 1};
     }
     std::vector<CriticalShare> out;
-    for (const auto& [key, time] : shares) out.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), time});
-    std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.time > b.time; });
+    for (const auto& [key, time] : shares)
+      out.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), time});
+    std::stable_sort(out.begin(), out.end(),
+                     [](const auto& a, const auto& b) { return a.time > b.time; });
     return out;
   }
 
   template <class Add>
   void add_optimizer(const Add& add) const {
     const auto tail = [](const OptimizerPlan& o) { return o.update + o.all_gather; };
-    const auto slowest = std::max_element(plan_.optimizer.begin(), plan_.optimizer.end(),
-                                          [&](const auto& a, const auto& b) { return tail(a) < tail(b); });
+    const auto slowest =
+        std::max_element(plan_.optimizer.begin(), plan_.optimizer.end(),
+                         [&](const auto& a, const auto& b) { return tail(a) < tail(b); });
     const int rank = static_cast<int>(slowest - plan_.optimizer.begin());
     add("all_gather", "nic", rank, slowest->all_gather);
     for (const WorkShare& work : slowest->work) add(work.operation, work.resource, rank, work.time);
     add("all_reduce_norm", "latency", rank, plan_.norm_all_reduce);
     const int reducer = last_rank_[slowest_group_];
-    add("reduce_scatter", "nic", reducer, plan_.optimizer[static_cast<std::size_t>(reducer)].reduce_scatter);
+    add("reduce_scatter", "nic", reducer,
+        plan_.optimizer[static_cast<std::size_t>(reducer)].reduce_scatter);
   }
 
   void count_links(StepTimes& out) const {
@@ -410,19 +456,20 @@ class StepSimulation {
   std::vector<Gpu> gpus_;
   std::vector<ExpertGroup> groups_;
   std::size_t most_tasks_ = 0;
-  std::vector<Time> ends_;              // [gpu][task] of the running chunks
-  std::vector<std::int64_t> sent_;      // [gpu][slot] time at which the sender's chunk ended
-  std::vector<std::uint8_t> arrived_;   // [gpu][slot]
-  std::vector<int> reduction_missing_;  // GPUs that have not finished their passes, by reduction group
+  std::vector<Time> ends_;             // [gpu][task] of the running chunks
+  std::vector<std::int64_t> sent_;     // [gpu][slot] time at which the sender's chunk ended
+  std::vector<std::uint8_t> arrived_;  // [gpu][slot]
+  std::vector<int>
+      reduction_missing_;  // GPUs that have not finished their passes, by reduction group
   std::vector<std::size_t> reduction_group_of_;
   std::size_t groups_reduced_ = 0;
   Time end_;
-  Bytes nic_bytes_;     // of messages
+  Bytes nic_bytes_;  // of messages
   Bytes nvlink_bytes_;
   std::vector<std::vector<PlayedStep>> played_;  // [rank][step] of the first replica
   std::vector<StepId> senders_;                  // [rank][slot] of the first replica
-  std::vector<int> last_rank_;                   // [reduction group] whose GPU finished its passes last
-  std::uint32_t slowest_group_ = 0;              // whose gradients were reduced last
+  std::vector<int> last_rank_;       // [reduction group] whose GPU finished its passes last
+  std::uint32_t slowest_group_ = 0;  // whose gradients were reduced last
 };
 
 }  // namespace

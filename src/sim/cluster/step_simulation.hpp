@@ -35,7 +35,7 @@ struct CriticalShare {
 };
 
 struct LinkUse {
-  Bytes bytes;         ///< sent by all simulated GPUs
+  Bytes bytes;               ///< sent by all simulated GPUs
   double busy_fraction = 0;  ///< mean over GPUs, at the bandwidth that transfers reach
 };
 
@@ -72,8 +72,8 @@ struct StepTimes {
   int simulated_gpus = 0;
 };
 
-/// Not modelled: pipeline messages and all-to-alls sharing a NIC at the same moment (each has it alone; messages
-/// of one GPU queue among themselves), jitter, failures.
+/// Not modelled: pipeline messages and all-to-alls sharing a NIC at the same moment (each has it
+/// alone; messages of one GPU queue among themselves), jitter, failures.
 /// @param schedule  what `plan` was made from, for names in the trace
 /// @param trace     filled if given
 StepTimes simulate_step(const Scenario& scenario, const PlanSpec& plan_spec, const StepPlan& plan,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
 #include "model/operations/layer_operations.hpp"
 #include "model/ops/kernel_cost.hpp"
@@ -11,7 +10,8 @@ namespace pipecast {
 
 namespace {
 
-void add_share(std::vector<WorkShare>& shares, std::string_view operation, std::string_view resource, Duration time) {
+void add_share(std::vector<WorkShare>& shares, std::string_view operation,
+               std::string_view resource, Duration time) {
   for (WorkShare& share : shares) {
     if (share.operation == operation && share.resource == resource) {
       share.time += time;
@@ -23,9 +23,12 @@ void add_share(std::vector<WorkShare>& shares, std::string_view operation, std::
 
 std::string_view name_of(TransferBound bound) {
   switch (bound) {
-    case TransferBound::kNic: return "nic";
-    case TransferBound::kNvlink: return "nvlink";
-    case TransferBound::kIssue: return "issue";
+    case TransferBound::kNic:
+      return "nic";
+    case TransferBound::kNvlink:
+      return "nvlink";
+    case TransferBound::kIssue:
+      return "issue";
   }
   return "";
 }
@@ -67,16 +70,17 @@ struct ChunkBuilder::Piece {
   Stream stream{};
   bool collective = false;
   bool beside_previous = false;  ///< starts with the piece before it instead of after it
-  Bytes nic_bytes;
-  Bytes nvlink_bytes;
-  std::vector<WorkShare> work;
+  Bytes nic_bytes{};
+  Bytes nvlink_bytes{};
+  std::vector<WorkShare> work{};
 };
 
 /// Puts phases one after another and remembers who waits for whom.
 class ChunkBuilder::Assembly {
  public:
   /// Appends a phase and returns its last task, or `after` if the phase is empty.
-  int add(const std::vector<Piece>& pieces, LayerKind layer, Phase phase, int after, int also_after = -1) {
+  int add(const std::vector<Piece>& pieces, LayerKind layer, Phase phase, int after,
+          int also_after = -1) {
     int last = after;
     for (const Piece& piece : pieces) {
       Task task{.duration = piece.duration,
@@ -107,7 +111,8 @@ class ChunkBuilder::Assembly {
     const auto latest = std::max_element(ends.begin(), ends.end());
     if (latest == ends.end()) return std::move(program_);
     program_.alone = *latest;
-    for (int i = static_cast<int>(latest - ends.begin()); i >= 0; i = cause[static_cast<std::size_t>(i)]) {
+    for (int i = static_cast<int>(latest - ends.begin()); i >= 0;
+         i = cause[static_cast<std::size_t>(i)]) {
       for (const WorkShare& share : program_.tasks[static_cast<std::size_t>(i)].work) {
         add_share(program_.critical, share.operation, share.resource, share.time);
       }
@@ -119,21 +124,21 @@ class ChunkBuilder::Assembly {
   ChunkProgram program_;
 };
 
-ChunkBuilder::ChunkBuilder(const Scenario& scenario, const PlanSpec& plan)
-    : scenario_(scenario),
-      plan_(plan),
-      routing_(balanced_routing(scenario.model, plan.ep, scenario.cluster.gpus_per_node)) {
-  const std::int64_t tokens = plan.micro_batch_size * scenario.recipe.seq_length;
-  const LayerLoad load = balanced_load(scenario.model, plan, tokens, scenario.recipe.seq_length, routing_.gpus_per_token);
+ChunkBuilder::ChunkBuilder(const Scenario& scenario, const PlanSpec& plan,
+                           const RoutingStatistics& routing)
+    : scenario_(scenario), plan_(plan), routing_(routing) {
+  const LayerLoad load = balanced_load(scenario.model, plan, scenario.recipe.seq_length);
   for (const auto& stage : plan.pipeline_layout) {
     for (const LayerKind kind : stage) {
-      if (layers_.count(kind) == 0) layers_.emplace(kind, layer_operations(scenario.model, plan, kind, load));
+      if (layers_.count(kind) == 0)
+        layers_.emplace(kind, layer_operations(scenario.model, plan, kind, load));
     }
   }
 }
 
-ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& operations, std::size_t first,
-                                                std::size_t last, bool overlapped) const {
+ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& operations,
+                                                std::size_t first, std::size_t last,
+                                                bool overlapped) const {
   const CalibrationSpec& calibration = scenario_.calibration;
   const GpuSpec& gpu = scenario_.cluster.gpu;
   const int sms = overlapped ? gpu.sm_count - plan_.communication_sms : gpu.sm_count;
@@ -150,15 +155,19 @@ ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& op
   return piece;
 }
 
-ChunkBuilder::Piece ChunkBuilder::transfer_piece(const Operation& operation, bool overlapped) const {
+ChunkBuilder::Piece ChunkBuilder::transfer_piece(const Operation& operation,
+                                                 bool overlapped) const {
   const bool dispatch = operation.op == "ep_dispatch";
   const auto& contention = scenario_.calibration.contention;
   const std::int64_t tokens = plan_.micro_batch_size * scenario_.recipe.seq_length;
   const PortLoad load = balanced_port_load(
-      routing_, tokens, token_copy_bytes(scenario_.model.hidden_size, operation.precision), plan_.ep,
+      routing_, tokens, stored_bytes(operation.precision, 1, scenario_.model.hidden_size), plan_.ep,
       scenario_.cluster.gpus_per_node);
-  const TransferCost cost = all_to_all_time(load, scenario_.cluster, scenario_.calibration, plan_.communication_sms);
-  const double slowdown = !overlapped ? 1.0 : dispatch ? contention.dispatch.value : contention.combine.value;
+  const TransferCost cost =
+      all_to_all_time(load, scenario_.cluster, scenario_.calibration, plan_.communication_sms);
+  const double slowdown = !overlapped ? 1.0
+                          : dispatch  ? contention.dispatch.value
+                                      : contention.combine.value;
   Piece piece{.duration = scaled(cost.time, slowdown),
               .stream = Stream::kCommunication,
               .collective = true,
@@ -168,7 +177,8 @@ ChunkBuilder::Piece ChunkBuilder::transfer_piece(const Operation& operation, boo
   return piece;
 }
 
-std::vector<ChunkBuilder::Piece> ChunkBuilder::pieces_of(LayerKind kind, Phase phase, bool overlapped) const {
+std::vector<ChunkBuilder::Piece> ChunkBuilder::pieces_of(LayerKind kind, Phase phase,
+                                                         bool overlapped) const {
   const std::vector<Operation>& operations = layers_.at(kind).at(phase);
   std::vector<Piece> pieces;
   const auto append = [&](std::size_t first, std::size_t last, Stream stream) {
@@ -178,7 +188,8 @@ std::vector<ChunkBuilder::Piece> ChunkBuilder::pieces_of(LayerKind kind, Phase p
   };
 
   if (!operations.empty() && operations.front().stream == Stream::kCommunication) {
-    // Local kernels and the notification first, then the transfer that the whole group enters together.
+    // Local kernels and the notification first, then the transfer that the whole group enters
+    // together.
     std::size_t first = 0;
     for (std::size_t i = 0; i < operations.size(); ++i) {
       if (!is_transfer(operations[i])) continue;
@@ -190,7 +201,8 @@ std::vector<ChunkBuilder::Piece> ChunkBuilder::pieces_of(LayerKind kind, Phase p
     return pieces;
   }
 
-  // Kernels of the side stream share the SMs with those between them: both streams are busy for the sum.
+  // Kernels of the side stream share the SMs with those between them: both streams are busy for the
+  // sum.
   const auto on_side = [](const Operation& op) { return op.stream == Stream::kSide; };
   const auto begin = std::find_if(operations.begin(), operations.end(), on_side);
   if (begin == operations.end()) {
@@ -202,23 +214,27 @@ std::vector<ChunkBuilder::Piece> ChunkBuilder::pieces_of(LayerKind kind, Phase p
   const auto last_side = static_cast<std::size_t>(end - operations.begin());
   append(0, first_side, Stream::kCompute);
   append(first_side, last_side, Stream::kCompute);
-  pieces.push_back({.duration = pieces.back().duration, .stream = Stream::kSide, .beside_previous = true});
+  pieces.push_back(
+      {.duration = pieces.back().duration, .stream = Stream::kSide, .beside_previous = true});
   append(last_side, operations.size(), Stream::kCompute);
   return pieces;
 }
 
 ChunkProgram ChunkBuilder::overlapped(int forward_stage, int backward_stage) const {
-  const std::vector<LayerKind>& forward = plan_.pipeline_layout[static_cast<std::size_t>(forward_stage)];
-  const std::vector<LayerKind>& backward = plan_.pipeline_layout[static_cast<std::size_t>(backward_stage)];
+  const std::vector<LayerKind>& forward =
+      plan_.pipeline_layout[static_cast<std::size_t>(forward_stage)];
+  const std::vector<LayerKind>& backward =
+      plan_.pipeline_layout[static_cast<std::size_t>(backward_stage)];
   Assembly chunk;
   int f = -1;  // last task that the next forward layer needs
   int b = -1;
   const std::size_t pairs = std::max(forward.size(), backward.size());
   for (std::size_t i = 0; i < pairs; ++i) {
-    const auto f_kind = i < forward.size() ? std::optional(forward[i]) : std::nullopt;
-    const auto b_kind = i < backward.size() ? std::optional(backward[backward.size() - 1 - i]) : std::nullopt;
-    const auto run = [&](std::optional<LayerKind> kind, Phase phase, int after) {
-      return kind ? chunk.add(pieces_of(*kind, phase, true), *kind, phase, after) : after;
+    const LayerKind* f_kind = i < forward.size() ? &forward[i] : nullptr;
+    const LayerKind* b_kind = i < backward.size() ? &backward[backward.size() - 1 - i] : nullptr;
+    const auto run = [&](const LayerKind* kind, Phase phase, int after) {
+      return kind != nullptr ? chunk.add(pieces_of(*kind, phase, true), *kind, phase, after)
+                             : after;
     };
     b = run(b_kind, Phase::kCombineBackward, b);
     f = run(f_kind, Phase::kAttentionForward, f);
@@ -244,7 +260,8 @@ ChunkProgram ChunkBuilder::single(Pass pass, int stage) const {
       return chunk.add(pieces_of(kind, phase, false), kind, phase, after);
     };
     if (pass == Pass::kForward) {
-      for (const Phase phase : {Phase::kAttentionForward, Phase::kDispatchForward, Phase::kMlpForward, Phase::kCombineForward}) {
+      for (const Phase phase : {Phase::kAttentionForward, Phase::kDispatchForward,
+                                Phase::kMlpForward, Phase::kCombineForward}) {
         last = run(phase, last);
       }
       continue;

@@ -1,5 +1,5 @@
-/// What one GPU does for one micro-batch on one stage, as tasks on its streams: the unit that a pipeline
-/// schedule orders. Built once for each kind of chunk, run many times.
+/// What one GPU does for one micro-batch on one stage, as tasks on its streams: the unit that a
+/// pipeline schedule orders. Built once for each kind of chunk, run many times.
 #pragma once
 
 #include <map>
@@ -20,16 +20,19 @@ struct WorkShare {
   Duration time;
 };
 
-/// A stretch of kernels on one stream between points of synchronisation. A stream runs its tasks in order.
+/// A stretch of kernels on one stream between points of synchronisation. A stream runs its tasks in
+/// order.
 struct Task {
-  Duration duration;       ///< launch gaps included; of a collective: its transfer, once all have arrived
-  int after = -1;          ///< tasks of the same chunk that must have ended, besides the stream's previous one
+  Duration
+      duration;  ///< launch gaps included; of a collective: its transfer, once all have arrived
+  int after =
+      -1;  ///< tasks of the same chunk that must have ended, besides the stream's previous one
   int also_after = -1;
   Stream stream{};
-  bool collective = false; ///< starts when the whole expert-parallel group has arrived
+  bool collective = false;  ///< starts when the whole expert-parallel group has arrived
   Phase phase{};
   LayerKind layer{};
-  std::vector<WorkShare> work;
+  std::vector<WorkShare> work{};
 };
 
 struct ChunkProgram {
@@ -39,26 +42,26 @@ struct ChunkProgram {
   Duration communication;           ///< transfers of all collectives
   Duration compute;                 ///< busy time of the compute stream
   Bytes nic_bytes;                  ///< sent by one GPU in all collectives
-  Bytes nvlink_bytes;
+  Bytes nvlink_bytes{};
 };
 
-/// Builds the chunks of one plan. The way of overlapping: the forward's layers and the backward's layers are
-/// paired in the order in which each passes them (first with first); what is left of the longer one runs alone.
-/// Within a pair the compute stream runs attn(F), mlp(B), mlp(W), mlp(F), attn(B), attn(W) while the communication
-/// stream runs combine(B), dispatch(F), dispatch(B), combine(F), each when its input is ready.
-/// A kernel that runs in an overlapped chunk has the GPU's SMs less the communication SMs and is slowed by the
-/// measured contention; in any other chunk it has the whole GPU.
-/// Not modelled here: contention that changes while a kernel runs, and reuse of SMs that communication leaves idle.
+/// Builds the chunks of one plan. The way of overlapping: the forward's layers and the backward's
+/// layers are paired in the order in which each passes them (first with first); what is left of the
+/// longer one runs alone. Within a pair the compute stream runs attn(F), mlp(B), mlp(W), mlp(F),
+/// attn(B), attn(W) while the communication stream runs combine(B), dispatch(F), dispatch(B),
+/// combine(F), each when its input is ready. A kernel that runs in an overlapped chunk has the
+/// GPU's SMs less the communication SMs and is slowed by the measured contention; in any other
+/// chunk it has the whole GPU. Not modelled here: contention that changes while a kernel runs, and
+/// reuse of SMs that communication leaves idle.
 class ChunkBuilder {
  public:
   /// @param plan  the plan of the simulated phase; its layout decides what a stage consists of
-  ChunkBuilder(const Scenario& scenario, const PlanSpec& plan);
+  ChunkBuilder(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
 
   /// @param stage  whose layers the pass goes through
   [[nodiscard]] ChunkProgram single(Pass pass, int stage) const;
   [[nodiscard]] ChunkProgram overlapped(int forward_stage, int backward_stage) const;
 
-  [[nodiscard]] const RoutingStatistics& routing() const { return routing_; }
   [[nodiscard]] const LayerOperations& layer(LayerKind kind) const { return layers_.at(kind); }
 
  private:

@@ -16,7 +16,9 @@ int down_links(const FabricSpec& fabric) {
 }  // namespace
 
 Placement::Placement(const ClusterSpec& cluster, int data_parallel)
-    : data_parallel_(data_parallel), gpus_per_node_(cluster.gpus_per_node), nodes_per_leaf_(down_links(cluster.fabric)) {}
+    : data_parallel_(data_parallel),
+      gpus_per_node_(cluster.gpus_per_node),
+      nodes_per_leaf_(down_links(cluster.fabric)) {}
 
 Distance Placement::between(int rank_a, int rank_b, int replica) const {
   const int a = node(rank_a, replica);

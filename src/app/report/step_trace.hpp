@@ -1,0 +1,17 @@
+/// A simulated step as a trace that Perfetto opens.
+#pragma once
+
+#include <filesystem>
+
+#include "model/specs/scenario.hpp"
+#include "sim/cluster/step_simulation.hpp"
+
+namespace pipecast {
+
+/// One process per pipeline rank (its first GPU), with a track of the schedule's passes and one for
+/// each stream: compute, wgrad_side, comm.
+/// @throws Error if the file cannot be written
+void write_step_trace(const std::filesystem::path& path, const Scenario& scenario,
+                      const StepTrace& trace);
+
+}  // namespace pipecast

@@ -1,0 +1,58 @@
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "model/schedules/checker.hpp"
+#include "model/schedules/text.hpp"
+
+using namespace pipecast;
+
+namespace {
+
+std::string first_violation(const char* text) {
+  return check_schedule(parse_schedule(text, "test")).value_or("none");
+}
+
+}  // namespace
+
+TEST_CASE("a schedule that does the work passes, split or not", "[schedule]") {
+  REQUIRE(first_violation("rank 0: F0.0 B0.0\n") == "none");
+  REQUIRE(first_violation("rank 0: F0.0 Bi0.0 W0.0\n") == "none");
+  REQUIRE(first_violation("rank 0: F0.0 F0.1&B0.0 B0.1\n") == "none");
+}
+
+TEST_CASE("each kind of violation is named", "[schedule]") {
+  REQUIRE(first_violation("rank 0: B0.0 F0.0\n") == "rank 0 runs B0.0 before its forward");
+  REQUIRE(first_violation("rank 0: F0.0 W0.0 Bi0.0\n") == "rank 0 runs W0.0 before its Bi");
+  REQUIRE(first_violation("rank 0: F0.0 F0.0 B0.0\n") == "rank 0 does the work of F0.0 twice");
+  REQUIRE(first_violation("rank 0: F0.0 B0.0 B0.0\n") == "rank 0 does the work of B0.0 twice");
+  REQUIRE(first_violation("rank 0: F0.0 B0.0 W0.0\n") == "rank 0 does the work of W0.0 twice");
+  REQUIRE(first_violation("rank 0: F0.1 B0.1\n") == "rank 0 never runs F0.0");
+  REQUIRE(first_violation("rank 0: F0.0\n") == "rank 0 never runs B0.0");
+  REQUIRE(first_violation("rank 0: F0.0 Bi0.0\n") == "rank 0 never runs W0.0");
+  REQUIRE(first_violation("rank 0: F0.0 B0.0\nrank 1:\n") == "rank 1 never runs F0.0");
+  REQUIRE(first_violation("rank 0: F0.0 F0.1&Bi0.0 B0.1 W0.0\n") ==
+          "rank 0: F0.1&Bi0.0 is not a forward beside a full backward");
+  REQUIRE(first_violation("rank 0: F0.0&B0.0\n") ==
+          "rank 0: F0.0&B0.0 overlaps a micro-batch with itself");
+  REQUIRE(first_violation("rank 0: F0.0 B0.0 F0.1 B0.1\nrank 1: F0.0 F0.1 B0.0 B0.1\n") ==
+          "the schedule cannot run: rank 0 waits forever to start B0.0");
+}
+
+TEST_CASE("a schedule made by hand is checked for its shape first", "[schedule]") {
+  const Schedule good = parse_schedule("rank 0: F0.0 B0.0\nrank 1: F0.0 B0.0\n", "test");
+  Schedule bad = good;
+  bad.ranks.clear();
+  REQUIRE(check_schedule(bad) == "the schedule has no ranks");
+  bad = good;
+  bad.microbatches = {1, 1};
+  REQUIRE(check_schedule(bad) == "1 directions have stages and 2 have micro-batches");
+  bad = good;
+  bad.stage_of[0] = {0, 0};
+  REQUIRE(check_schedule(bad) == "direction 0 does not place each of 2 stages once");
+  bad = good;
+  bad.ranks[1][0].first.direction = 1;
+  REQUIRE(check_schedule(bad) == "rank 1: F1.0 has no such direction; there are 1");
+  bad = good;
+  bad.ranks[1][0].first.microbatch = 1;
+  REQUIRE(check_schedule(bad) == "rank 1: F0.1 has no such micro-batch; direction 0 has 1");
+}

@@ -1,0 +1,42 @@
+#include <catch2/catch.hpp>
+
+#include "model/schedules/text.hpp"
+
+using namespace pipecast;
+
+TEST_CASE("text that is printed reads back as the same schedule", "[schedule][property]") {
+  const std::string kind = GENERATE("1f1b", "dualpipe");
+  const int ranks = GENERATE(2, 4, 6);
+  const int microbatches = GENERATE(12, 14);
+  const Schedule schedule =
+      Registry<ScheduleKind>::instance().find(kind).make({ranks, microbatches});
+  const Schedule again = parse_schedule(to_text(schedule), "test");
+  REQUIRE(again.ranks == schedule.ranks);
+  REQUIRE(again.stage_of == schedule.stage_of);
+  REQUIRE(again.microbatches == schedule.microbatches);
+}
+
+TEST_CASE("comments, blank lines and line ends of other systems are skipped", "[schedule]") {
+  const Schedule schedule = parse_schedule("# a comment\r\n\r\nrank 0: F0.0 \tB0.0\r\n", "test");
+  REQUIRE(to_text(schedule) == "rank 0: F0.0 B0.0\n");
+}
+
+TEST_CASE("what is not a schedule is refused with its place", "[schedule]") {
+  const std::string pass =
+      "expected a pass: F, B, Bi or W, direction 0 or 1, a dot, and a micro-batch, as in F0.3 or "
+      "F0.3&B1.1";
+  const auto parse = [](const char* text) { return parse_schedule(text, "s.txt"); };
+  REQUIRE_THROWS_WITH(parse(""), "s.txt:1:1: no ranks; expected lines such as 'rank 0: F0.0 B0.0'");
+  REQUIRE_THROWS_WITH(parse("rank 1: F0.0"), "s.txt:1:1: got 'rank'; expected 'rank 0:'");
+  REQUIRE_THROWS_WITH(parse("rank 0: F0.0\nrank 0: F0.0"),
+                      "s.txt:2:1: got 'rank'; expected 'rank 1:'");
+  REQUIRE_THROWS_WITH(parse("rank 0: X0.0"), "s.txt:1:9: got 'X0.0'; " + pass);
+  REQUIRE_THROWS_WITH(parse("rank 0: F2.0"), "s.txt:1:10: got '2.0'; " + pass);
+  REQUIRE_THROWS_WITH(parse("rank 0: F0.-1"), "s.txt:1:12: got '-1'; " + pass);
+  REQUIRE_THROWS_WITH(parse("rank 0: F0.0&"), "s.txt:1:14: got ''; " + pass);
+  REQUIRE_THROWS_WITH(parse("rank 0: F0.0B0.0"),
+                      "s.txt:1:13: got 'B0.0'; expected a space after a pass");
+  REQUIRE_THROWS_WITH(parse("rank 0: F0.1000000 B0.0"),
+                      "s.txt:1:19: got ''; expected fewer than 1000000 micro-batches");
+  REQUIRE_THROWS_WITH(parse("rank 0: F0.99999999999"), Catch::Contains("s.txt:1:12: got"));
+}
