@@ -127,8 +127,7 @@ TEST_CASE("a wrong --set names itself", "[config]") {
   REQUIRE(message("plan.pp=5") ==
           "--set plan.pp=5: plan.pp: 5 pipeline ranks do not divide the cluster's 64 GPUs");
   REQUIRE(message("plan.pp=") == "--set plan.pp=: plan.pp: is empty; expected a whole number");
-  REQUIRE(message("plan.pp=[1") ==
-          "--set plan.pp=[1: not valid YAML: end of sequence flow not found");
+  REQUIRE(message("plan.pp=\"4") == "--set plan.pp=\"4: not valid YAML: illegal EOF in scalar");
   REQUIRE(message("plan.pp.x=1") ==
           "--set plan.pp.x=1: plan.pp.x: stands below a value; expected a map");
   REQUIRE(message("recipe.phases.7.name=a") ==
