@@ -43,6 +43,13 @@ TEST_CASE("the other members of the family load: V2, V2-Lite, Kimi K2", "[config
   REQUIRE(load_model(kSeeds / "kimi-k2.json").n_group == 1);
 }
 
+TEST_CASE("a config.json gives the model its folder's name, or its own", "[config]") {
+  const auto text = config::read_file(kSeeds / "deepseek-v3.json");
+  const auto read = [&](const std::filesystem::path&) { return text; };
+  REQUIRE(load_model("models/DeepSeek-V3/config.json", read).name == "DeepSeek-V3");
+  REQUIRE(load_model("config.json", read).name == "config");
+}
+
 TEST_CASE("a scenario takes a config.json, keys beside it override", "[config]") {
   const auto scenario = config_directory() / "scenarios" / "deepseek-v3-h800.yaml";
   const std::string set = "model={hf_config: " + (kSeeds / "deepseek-v3.json").string() +
