@@ -229,7 +229,8 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Gr
 }  // namespace
 
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
-                           SimulationMode mode, StepTrace* trace) {
+                           const RoutingStatistics& routing, SimulationMode mode,
+                           StepTrace* trace) {
   StepForecast out;
   out.microbatches = microbatches_of(scenario, plan, global_batch);
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
