@@ -92,6 +92,7 @@ struct Variation {
   int global_batch;
   double step_s = 0;
   double gpu_hours_per_token = 0;
+  std::uint64_t events = 0;
 };
 
 /// Routing statistics by size of the expert-parallel group, for all phases.
@@ -113,6 +114,7 @@ void simulate(Variation& v, const GroupRouting& routing) {
   require_memory(step, v.scenario.cluster.gpu);
   v.step_s = step_seconds(step);
   v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
+  v.events = step.times.events;
 }
 
 /// Runs the variations on several threads; each result depends on its own input only.
@@ -169,6 +171,7 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const Grou
     }
   }
   simulate(others, routing, options);
+  for (const Variation& v : others) out.events += v.events;
   out.total = {.name = "total", .simulated = true, .tokens = Tokens(0)};
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (phase.tokens) {
@@ -214,6 +217,7 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Gr
     resource.improve(variations.back().scenario.cluster, 1 + kPercent);
   }
   simulate(variations, routing, options);
+  for (const Variation& v : variations) out.events += v.events;
 
   const double base = variations.front().step_s;
   double faster = 0;
@@ -266,6 +270,7 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   out.step = forecast_step(scenario, main.plan, main.global_batch_size->to,
                            routing.at(main.plan.ep), options.mode, options.trace);
   require_memory(out.step, scenario.cluster.gpu);
+  out.events = out.step.times.events;
   out.throughput = throughput_of(scenario, out.step);
   out.parameters = count_parameters(scenario.model);
   for (const RankMemory& rank : out.step.memory) out.parameters_per_rank.push_back(rank.parameters);

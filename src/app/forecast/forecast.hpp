@@ -2,6 +2,7 @@
 /// the assumptions leave.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -86,6 +87,7 @@ struct Forecast {
   std::vector<Assumption> assumptions;
   std::vector<Sensitivity> sensitivities;
   std::vector<Provenance> provenance;
+  std::uint64_t events = 0;  ///< of all simulated steps: the main one, other batches, assumptions
 };
 
 struct ForecastOptions {

@@ -192,8 +192,8 @@ nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& for
                     {"nodes_per_token_mean", step.plan.routing.nodes_per_token}};
   out["network"] = {{"nvlink", link_json(step.times.nvlink)}, {"nic", link_json(step.times.nic)}};
   out["simulator"] = {{"wall_s", cost.wall_s},
-                      {"events", step.times.events},
-                      {"events_per_s", static_cast<double>(step.times.events) / cost.wall_s},
+                      {"events", forecast.events},
+                      {"events_per_s", static_cast<double>(forecast.events) / cost.wall_s},
                       {"simulated_gpus", step.times.simulated_gpus},
                       {"peak_rss_bytes", cost.peak_rss_bytes}};
   return out;

@@ -147,7 +147,7 @@ void print_summary(const Scenario& scenario, const Forecast& forecast, Simulatio
   fmt::print("{} assumptions in all; --json lists them with their ranges.\n",
              forecast.assumptions.size());
   fmt::print("Simulated in {:.2f} s, {} events, {:.0f} MB.\n", cost.wall_s,
-             grouped(static_cast<double>(forecast.step.times.events)),
+             grouped(static_cast<double>(forecast.events)),
              static_cast<double>(cost.peak_rss_bytes) / 1e6);
 }
 

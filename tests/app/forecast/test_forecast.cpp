@@ -213,6 +213,16 @@ TEST_CASE("a forecast does not depend on the number of threads, nor on the run",
   REQUIRE(dump(s, options) == one);
 }
 
+TEST_CASE("the simulator's events are those of every simulated step", "[forecast]") {
+  Scenario s = tiny();
+  for (const NamedConstant& named : constants_of(s.calibration))
+    named.constant->low = named.constant->high = named.constant->value;
+  const Forecast f = forecast(s, kFolded);
+  // The step; once more as the base of the variations; and once for each improved resource. A
+  // step's events do not depend on how long they take.
+  REQUIRE(f.events == f.step.times.events * (1 + 1 + resources().size()));
+}
+
 TEST_CASE("progress ends at the whole", "[forecast]") {
   double last = 0;
   ForecastOptions options = kFolded;
