@@ -11,12 +11,14 @@ namespace {
 constexpr std::int64_t kTileM = 128;
 constexpr std::int64_t kTileN = 128;
 
-/// Share of the SMs' time that has a tile to work on: waves are whole, the last one is not.
+/// Useful share of what the SMs could compute meanwhile: tiles and waves are whole, the last tile of
+/// a row or column and the last wave are not. A part of a tile takes as long as the whole.
 double wave_occupancy(const Operation& op, int sms) {
   const std::int64_t rows_per_group = ceil_div(op.m, op.groups);
   const std::int64_t tiles = op.groups * ceil_div(rows_per_group, kTileM) * ceil_div(op.n, kTileN);
   const std::int64_t slots = ceil_div(tiles, sms) * sms;
-  return static_cast<double>(tiles) / static_cast<double>(slots);
+  return static_cast<double>(op.m) * static_cast<double>(op.n) /
+         (static_cast<double>(slots) * static_cast<double>(kTileM * kTileN));
 }
 
 template <Constant TensorEfficiency::*kEfficiency>
