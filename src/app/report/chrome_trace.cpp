@@ -64,6 +64,22 @@ std::string timestamp(Time t) {
                      t.count() % kPicosecondsPerMicrosecond);
 }
 
+/// The inside of a JSON string.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
 void append_metadata(std::string& out, const TraceTrack& t, bool new_process) {
   const auto event = [&](const char* name, const std::string& arguments) {
     fmt::format_to(std::back_inserter(out),
@@ -71,10 +87,10 @@ void append_metadata(std::string& out, const TraceTrack& t, bool new_process) {
                    name, t.process, t.thread, arguments);
   };
   if (new_process) {
-    event("process_name", fmt::format("\"name\":\"{}\"", t.process_name));
+    event("process_name", fmt::format("\"name\":\"{}\"", escaped(t.process_name)));
     event("process_sort_index", fmt::format("\"sort_index\":{}", t.process));
   }
-  event("thread_name", fmt::format("\"name\":\"{}\"", t.thread_name));
+  event("thread_name", fmt::format("\"name\":\"{}\"", escaped(t.thread_name)));
   event("thread_sort_index", fmt::format("\"sort_index\":{}", t.thread));
 }
 
@@ -83,9 +99,10 @@ void append_metadata(std::string& out, const TraceTrack& t, bool new_process) {
 void write_chrome_trace(const std::filesystem::path& path, const std::vector<TraceTrack>& tracks,
                         std::vector<TraceSlice> slices) {
   const auto track_of = [](const TraceSlice& s) { return std::tuple(s.process, s.thread); };
-  std::stable_sort(slices.begin(), slices.end(), [&](const TraceSlice& a, const TraceSlice& b) {
-    return std::tuple(track_of(a), a.start.count()) < std::tuple(track_of(b), b.start.count());
-  });
+  // By end too, so that a slice of no length comes before the one that starts with it.
+  const auto key = [&](const TraceSlice& s) { return std::tuple(track_of(s), s.start, s.end); };
+  std::stable_sort(slices.begin(), slices.end(),
+                   [&](const TraceSlice& a, const TraceSlice& b) { return key(a) < key(b); });
 
   GzipFile file(path);
   std::string chunk = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
@@ -101,8 +118,8 @@ void write_chrome_trace(const std::filesystem::path& path, const std::vector<Tra
         std::back_inserter(chunk),
         "{{\"ph\":\"B\",\"name\":\"{}\",\"cat\":\"{}\",\"pid\":{},\"tid\":{},\"ts\":{}}},\n"
         "{{\"ph\":\"E\",\"pid\":{},\"tid\":{},\"ts\":{}}},\n",
-        s.name, s.category, s.process, s.thread, timestamp(s.start), s.process, s.thread,
-        timestamp(s.end));
+        escaped(s.name), escaped(s.category), s.process, s.thread, timestamp(s.start), s.process,
+        s.thread, timestamp(s.end));
     constexpr std::size_t kFlush = 1 << 20;
     if (chunk.size() < kFlush) continue;
     file.write(chunk);
