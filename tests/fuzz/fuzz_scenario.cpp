@@ -7,7 +7,6 @@
 
 #include "app/config/load.hpp"
 #include "base/assert.hpp"
-#include "stand_in_schedules.hpp"
 
 namespace {
 
@@ -34,7 +33,6 @@ std::vector<std::string> sets_of(const std::string& text) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  pipecast::register_stand_in_schedules();
   const std::string text(reinterpret_cast<const char*>(data), size);
   LoadedScenario loaded;
   try {

@@ -419,6 +419,10 @@ TEST_CASE("a load that cannot be is refused", "[operations]") {
   plan.ep = 4;
   REQUIRE_THROWS_WITH(balanced_load(m, plan, 1, 4.5),
                       "a token's experts lie on 1 to ep=4 GPUs, not on 4.5");
+  ModelSpec narrow = m;
+  narrow.n_group = 256;
+  REQUIRE_THROWS_WITH(balanced_load(narrow, plan, 1),
+                      "a token uses 8 experts, but its 4 of 256 groups have only 4");
   plan.precision.gemm = Precision::kFp32;
   REQUIRE_THROWS_WITH(layer_operations(m, plan, LayerKind::kDense, {}),
                       "matrix products run in fp8 or bf16, not in fp32");

@@ -1,26 +1,10 @@
 #include "app/config/check_scenario.hpp"
 
-#include <sstream>
-
 #include "app/config/layout.hpp"
-#include "app/config/quantity.hpp"
 
 namespace pipecast::config {
 
 namespace {
-
-/// Finds where a key was written: its own origin, or that of the closest section around it.
-Origin origin_of(const Node& root, const std::string& path) {
-  Origin out = root.origin;
-  const Node* at = &root;
-  std::istringstream parts(path);
-  for (std::string key; at != nullptr && std::getline(parts, key, '.');) {
-    at =
-        at->is_list() ? &at->children[static_cast<std::size_t>(parse_integer(key))] : at->find(key);
-    if (at != nullptr && !at->origin.is_default()) out = at->origin;
-  }
-  return out;
-}
 
 class Checker {
  public:
@@ -47,7 +31,7 @@ class Checker {
   void require(bool holds, const std::string& path, fmt::format_string<Args...> message,
                Args&&... args) const {
     if (!holds)
-      fail(origin_of(resolved_, path), path, fmt::format(message, std::forward<Args>(args)...));
+      fail(origin_at(resolved_, path), path, fmt::format(message, std::forward<Args>(args)...));
   }
 
   void check_plan(const PlanSpec& plan, const std::string& path) const {

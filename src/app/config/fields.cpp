@@ -61,9 +61,7 @@ class Reader : public Fields {
   [[nodiscard]] bool checking() const override { return true; }
 
   [[noreturn]] void refuse(std::string_view key, const std::string& message) override {
-    const Node* const at = shown_.find(key);
-    const bool given = at != nullptr && !at->origin.is_default();
-    fail(given ? at->origin : in_.origin, join_path(path_, key), message);
+    fail(origin_at(shown_, key), join_path(path_, key), message);
   }
 
  private:

@@ -39,6 +39,17 @@ void check_family(const Node& config) {
              describe_node(*type));
 }
 
+/// A config.json has no name: its folder usually bears the model's.
+void name_model(Node& config, const fs::path& path) {
+  if (config.find("name") != nullptr) return;
+  const std::string folder = path.parent_path().filename().string();
+  Node name;
+  name.kind = Kind::kText;
+  name.text = folder.empty() || folder == ".." ? path.stem().string() : folder;
+  name.origin = config.origin;
+  config.set({"name", config.origin}, std::move(name));
+}
+
 /// Reads files and puts them in the place of the keys that name them.
 class Composer {
  public:
@@ -66,7 +77,10 @@ class Composer {
     if (text_read_ > kMostText) complain("makes more than 4 MiB of text in all files together");
 
     Node root = parse_any(text, path);
-    if (path.extension() == ".json") check_family(root);
+    if (path.extension() == ".json") {
+      check_family(root);
+      name_model(root, path);
+    }
     chain_.push_back(name);
     root = compose(std::move(root), "");
     chain_.pop_back();

@@ -102,6 +102,19 @@ Node merge(Node base, Node over) {
   return base;
 }
 
+Origin origin_at(const Node& root, std::string_view path) {
+  Origin out = root.origin;
+  const Node* at = &root;
+  while (at != nullptr && !path.empty()) {
+    const std::size_t dot = std::min(path.find('.'), path.size());
+    const std::string key(path.substr(0, dot));
+    path.remove_prefix(std::min(dot + 1, path.size()));
+    at = at->is_list() ? &at->children.at(std::stoul(key)) : at->find(key);
+    if (at != nullptr && !at->origin.is_default()) out = at->origin;
+  }
+  return out;
+}
+
 void fail(const Origin& origin, std::string_view path, std::string_view message) {
   std::string out = origin.is_default() ? std::string() : to_text(origin) + ": ";
   if (!path.empty()) out += printable(path) + ": ";

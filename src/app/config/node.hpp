@@ -73,6 +73,10 @@ std::string join_path(std::string_view parent, std::string_view key);
 /// `base` with the keys of `over`: maps merge key by key, lists and scalars are replaced.
 Node merge(Node base, Node over);
 
+/// Where a key was written: its own origin, or that of the closest section around it.
+/// @param path  "cluster.nic.bandwidth" or "recipe.phases.0.name", from `root`
+Origin origin_at(const Node& root, std::string_view path);
+
 /// Throws Error "origin: path: message".
 [[noreturn]] void fail(const Origin& origin, std::string_view path, std::string_view message);
 

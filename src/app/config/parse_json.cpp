@@ -30,16 +30,24 @@ class Tracker {
     } else {
       consume_outside(c);
     }
+    last_ = {here_, c};
+    const bool continues = (static_cast<unsigned char>(c) & 0xC0) == 0x80;  // within a character
     if (c == '\n') {
       ++here_.line;
       here_.column = 1;
-    } else {
+    } else if (!continues) {
       ++here_.column;
     }
   }
   [[nodiscard]] Position scalar() const { return scalar_; }
   [[nodiscard]] Position bracket() const { return bracket_; }
   [[nodiscard]] Position here() const { return here_; }
+  struct Last {
+    Position position;
+    char c = 0;
+  };
+  /// The last character that the parser has taken.
+  [[nodiscard]] Last last() const { return last_; }
 
  private:
   void consume_outside(char c) {
@@ -57,6 +65,7 @@ class Tracker {
   }
 
   Position here_;
+  Last last_;
   Position scalar_;
   Position bracket_;
   bool in_string_ = false;
@@ -128,11 +137,14 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  bool parse_error(std::size_t, const std::string& token,
-                   const nlohmann::detail::exception&) override {
-    require_at(!token.empty(), at(tracker_.here()), "", "not valid JSON: the text ends too early");
-    fail(at(tracker_.here()), "",
-         "not valid JSON: unexpected text before here: " + in_quotes(token));
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& e) override {
+    const bool at_end =
+        std::string_view(e.what()).find("unexpected end of input") != std::string_view::npos;
+    require_at(!at_end, at(tracker_.here()), "", "not valid JSON: the text ends too early");
+    const auto [position, c] = tracker_.last();
+    const bool ascii = static_cast<unsigned char>(c) < 0x80;
+    fail(at(position), "",
+         "not valid JSON: unexpected " + (ascii ? in_quotes({&c, 1}) : "character"));
   }
 
  private:

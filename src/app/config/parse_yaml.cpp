@@ -32,7 +32,13 @@ class Builder : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     accept(mark, "", anchor);
-    add({.kind = Kind::kNull, .text = {}, .keys = {}, .children = {}, .origin = origin_of(mark)});
+    Node node;
+    node.origin = origin_of(mark);
+    // For a value left out the parser names the next thing in the file; the key is closer.
+    const bool left_out = !open_.empty() && open_.back().key_pending &&
+                          open_.back().key.origin.line != node.origin.line;
+    if (left_out) node.origin = open_.back().key.origin;
+    add(std::move(node));
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override { accept(mark, "", anchor); }

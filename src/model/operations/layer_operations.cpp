@@ -32,6 +32,9 @@ double expected_gpus(const ModelSpec& m, int ep) {
   const double local = static_cast<double>(m.n_routed_experts) / ep;
   const double candidates = static_cast<double>(m.n_routed_experts) *
                             static_cast<double>(m.topk_group) / static_cast<double>(m.n_group);
+  require(static_cast<double>(m.num_experts_per_tok) <= candidates,
+          "a token uses {} experts, but its {} of {} groups have only {}", m.num_experts_per_tok,
+          m.topk_group, m.n_group, candidates);
   double missed = 1;
   for (std::int64_t draw = 0; draw < m.num_experts_per_tok; ++draw) {
     const double left = candidates - static_cast<double>(draw);

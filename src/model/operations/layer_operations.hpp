@@ -21,7 +21,8 @@ struct LayerLoad {
 
 /// The load when every expert gets the same number of rows: tokens * top-k rows, and as many
 /// distinct tokens as experts drawn evenly from the groups that a token may use would give.
-/// @throws Error if seq_length is not positive or plan.ep does not divide the experts
+/// @throws Error if seq_length is not positive, plan.ep does not divide the experts, or a token's
+/// groups hold fewer experts than it uses
 LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64_t seq_length);
 
 /// The same with a known mean number of distinct GPUs that hold a token's experts.

@@ -378,31 +378,56 @@ class StepSimulation {
     return out;
   }
 
+  /// What the critical path passes on one pipeline rank.
+  struct PathOnRank {
+    std::vector<std::int64_t> runs;  // by program
+    Duration waiting;                // for peers
+    Duration under_way;              // messages to this rank
+  };
+
   /// Walks from the end of the step back to its beginning, always to whatever was waited for.
-  [[nodiscard]] std::vector<CriticalShare> critical_path() const {
-    std::map<std::tuple<std::string, std::string, int>, Duration> shares;
-    const auto add = [&](std::string_view operation, std::string_view resource, int rank,
-                         Duration time) {
-      if (time > Duration()) shares[{std::string(operation), std::string(resource), rank}] += time;
-    };
-    add_optimizer(add);
+  [[nodiscard]] std::vector<PathOnRank> walk_back() const {
+    std::vector<PathOnRank> path(played_.size());
+    for (PathOnRank& on_rank : path) on_rank.runs.resize(plan_.programs.size());
     StepId at{last_rank_[slowest_group_], 0};
     at.step = static_cast<int>(played_[static_cast<std::size_t>(at.rank)].size()) - 1;
     while (at.step >= 0) {
       const auto rank = static_cast<std::size_t>(at.rank);
       const auto step = static_cast<std::size_t>(at.step);
       const PlayedStep& played = played_[rank][step];
-      const ChunkProgram& program =
-          plan_.programs[static_cast<std::size_t>(plan_.steps[rank][step].program)];
-      for (const WorkShare& work : program.critical)
-        add(work.operation, work.resource, at.rank, work.time);
-      add("waiting_for_peers", "peers", at.rank, played.span - program.alone);
-      add("pipeline_transfer", "nic", at.rank, played.under_way);
+      const auto program = static_cast<std::size_t>(plan_.steps[rank][step].program);
+      ++path[rank].runs[program];
+      path[rank].waiting += played.span - plan_.programs[program].alone;
+      path[rank].under_way += played.under_way;
       at = played.sender.rank >= 0 ? played.sender : StepId{at.rank, at.step - 1};
     }
+    return path;
+  }
+
+  [[nodiscard]] std::vector<CriticalShare> critical_path() const {
+    std::map<std::tuple<std::string_view, std::string_view, int>, Duration> shares;
+    const auto add = [&](std::string_view operation, std::string_view resource, int rank,
+                         Duration time) {
+      if (time > Duration()) shares[{operation, resource, rank}] += time;
+    };
+    add_optimizer(add);
+    const std::vector<PathOnRank> path = walk_back();
+    for (int rank = 0; rank < plan_.ranks(); ++rank) {
+      const PathOnRank& on_rank = path[static_cast<std::size_t>(rank)];
+      for (std::size_t i = 0; i < plan_.programs.size(); ++i) {
+        if (on_rank.runs[i] == 0) continue;
+        for (const WorkShare& work : plan_.programs[i].critical) {
+          add(work.operation, work.resource, rank, work.time * on_rank.runs[i]);
+        }
+      }
+      add("waiting_for_peers", "peers", rank, on_rank.waiting);
+      add("pipeline_transfer", "nic", rank, on_rank.under_way);
+    }
     std::vector<CriticalShare> out;
-    for (const auto& [key, time] : shares)
-      out.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), time});
+    for (const auto& [key, time] : shares) {
+      const auto& [operation, resource, rank] = key;
+      out.push_back({std::string(operation), std::string(resource), rank, time});
+    }
     std::stable_sort(out.begin(), out.end(),
                      [](const auto& a, const auto& b) { return a.time > b.time; });
     return out;
