@@ -29,7 +29,8 @@ View view_of(const std::filesystem::path& path) {
   std::map<std::pair<int, int>, double> last;
   bool forward = true;
   bool matched = true;
-  for (const json& event : read_trace(path).at("traceEvents")) {
+  const json whole = read_trace(path);
+  for (const json& event : whole.at("traceEvents")) {
     const int process = event.at("pid");
     const std::pair<int, int> track{process, event.at("tid")};
     const std::string phase = event.at("ph");
