@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/commands/command.hpp"
@@ -47,10 +48,12 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int count, char** values) {
+  static constexpr std::string_view kNoOutput = "pipecast: standard output cannot be written\n";
   try {
     const int code = run(std::vector<std::string>(values + (count > 0 ? 1 : 0), values + count));
-    if (std::fflush(stdout) != 0) throw pipecast::Error("standard output cannot be written");
-    return code;
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    fmt::print(stderr, "{}", kNoOutput);
+    return 2;
   } catch (const pipecast::ImpossiblePlan& impossible) {
     fmt::print(stderr, "pipecast: impossible plan: {}\n", impossible.what());
     return 1;
@@ -58,6 +61,11 @@ int main(int count, char** values) {
     fmt::print(stderr, "pipecast: {}\n", error.what());
     return 2;
   } catch (const std::exception& error) {
+    // A full disk or a closed pipe: fmt::print reports it by an exception of its own.
+    if (std::ferror(stdout) != 0) {
+      fmt::print(stderr, "{}", kNoOutput);
+      return 2;
+    }
     fmt::print(stderr, "pipecast: internal error: {}\n", error.what());
     return 3;
   }

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "app/report/output_path.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -107,16 +108,15 @@ void CommandLine::write_json(const nlohmann::ordered_json& document) const {
 }
 
 void write_file(const std::filesystem::path& path, const std::string& content) {
-  std::filesystem::path aside = path;
-  aside += ".part";
+  const std::filesystem::path aside = path_while_writing(path);
   std::ofstream out(aside, std::ios::binary | std::ios::trunc);
   out << content;
   out.close();
   std::error_code failure;
-  if (out) std::filesystem::rename(aside, path, failure);
+  if (out && aside != path) std::filesystem::rename(aside, path, failure);
   if (!out || failure) {
     std::error_code ignored;
-    std::filesystem::remove(aside, ignored);
+    if (aside != path) std::filesystem::remove(aside, ignored);
     throw Error(fmt::format("{}: cannot be written", path.string()));
   }
 }

@@ -45,6 +45,9 @@ class Checker {
     require(s_.model.n_routed_experts % plan.ep == 0, path + ".ep",
             "{} expert-parallel ranks do not divide the model's {} routed experts", plan.ep,
             s_.model.n_routed_experts);
+    const int node = s_.cluster.gpus_per_node;
+    require(node % plan.ep == 0 || plan.ep % node == 0, path + ".ep",
+            "a group of {} GPUs neither divides a node of {} nor fills whole nodes", plan.ep, node);
     require(plan.communication_sms < s_.cluster.gpu.sm_count, path + ".communication_sms",
             "{} leave no SM for computation; the GPU has {}", plan.communication_sms,
             s_.cluster.gpu.sm_count);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <exception>
 #include <map>
 
 #include "app/forecast/assumptions.hpp"
@@ -19,8 +20,8 @@ constexpr double kSecondsPerHour = 3600;
 constexpr double kHoursPerDay = 24;
 constexpr double kTrillion = 1e12;
 
-int microbatches_of(const Scenario& scenario, const PlanSpec& plan, int global_batch) {
-  return global_batch / (scenario.data_parallel() * plan.micro_batch_size);
+int microbatches_of(const Scenario& scenario, int global_batch) {
+  return global_batch / (scenario.data_parallel() * scenario.plan.micro_batch_size);
 }
 
 double step_seconds(const StepForecast& step) { return to_seconds(step.times.time); }
@@ -106,24 +107,36 @@ GroupRouting group_routing(const Scenario& scenario) {
   return out;
 }
 
+void simulate(Variation& v, const GroupRouting& routing) {
+  const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch,
+                                          routing.at(v.phase->plan.ep), SimulationMode::kFolded);
+  require_memory(step, v.scenario.cluster.gpu);
+  v.step_s = step_seconds(step);
+  v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
+}
+
 /// Runs the variations on several threads; each result depends on its own input only.
 void simulate(std::vector<Variation>& variations, const GroupRouting& routing,
               const ForecastOptions& options) {
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                   static_cast<std::size_t>(std::max(1, options.threads)));
   std::atomic<std::size_t> done{0};
+  std::vector<std::exception_ptr> failures(variations.size());
   tbb::parallel_for(std::size_t{0}, variations.size(), [&](std::size_t i) {
-    Variation& v = variations[i];
-    const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch,
-                                            routing.at(v.phase->plan.ep), SimulationMode::kFolded);
-    require_memory(step, v.scenario.cluster.gpu);
-    v.step_s = step_seconds(step);
-    v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
+    try {
+      simulate(variations[i], routing);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
     if (options.progress) {
       options.progress("phases and assumptions",
                        static_cast<double>(++done) / static_cast<double>(variations.size()));
     }
   });
+  // The first by position: which one a thread met first is chance, and the message must not be.
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
 }
 
 PhaseForecast published_phase(const Scenario& scenario, const PhaseSpec& phase) {
@@ -231,14 +244,17 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Gr
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
                            const RoutingStatistics& routing, SimulationMode mode,
                            StepTrace* trace) {
+  // A phase may lay the model out anew; its data-parallel ranks then follow from its plan.
+  Scenario phase = scenario;
+  phase.plan = plan;
   StepForecast out;
-  out.microbatches = microbatches_of(scenario, plan, global_batch);
+  out.microbatches = microbatches_of(phase, global_batch);
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(scenario, plan, chosen.schedule, routing);
-  out.times = simulate_step(scenario, plan, out.plan, chosen.schedule, mode, trace);
-  out.memory = memory_of_ranks(scenario, plan, chosen.schedule);
+  out.plan = plan_step(phase, plan, chosen.schedule, routing);
+  out.times = simulate_step(phase, plan, out.plan, chosen.schedule, mode, trace);
+  out.memory = memory_of_ranks(phase, plan, chosen.schedule);
   return out;
 }
 

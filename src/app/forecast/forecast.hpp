@@ -93,7 +93,7 @@ struct ForecastOptions {
   int threads = 1;  ///< for the independent simulations of other batch sizes and assumptions
   StepTrace* trace = nullptr;  ///< of the main step
   std::function<void(std::string_view stage, double fraction)>
-      progress;  ///< may be empty; any thread
+      progress{};  ///< may be empty; any thread
 };
 
 /// Simulates one step. Does not check that it fits into memory.

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <tuple>
 
+#include "app/report/output_path.hpp"
 #include "base/assert.hpp"
 #include "base/error.hpp"
 
@@ -18,16 +19,15 @@ namespace {
 /// A gzip file that appears under its name only when it is complete.
 class GzipFile {
  public:
-  explicit GzipFile(const std::filesystem::path& path) : path_(path), aside_(path) {
-    aside_ += ".part";
+  explicit GzipFile(const std::filesystem::path& path)
+      : path_(path), aside_(path_while_writing(path)) {
     file_ = gzopen(aside_.c_str(), "wb6");
     if (file_ == nullptr) fail();
   }
   ~GzipFile() {
     if (file_ == nullptr) return;
     gzclose(file_);
-    std::error_code ignored;
-    std::filesystem::remove(aside_, ignored);
+    remove_part();
   }
   GzipFile(const GzipFile&) = delete;
   GzipFile& operator=(const GzipFile&) = delete;
@@ -41,14 +41,17 @@ class GzipFile {
     const int closed = gzclose(file_);
     file_ = nullptr;
     std::error_code failure;
-    if (closed == Z_OK) std::filesystem::rename(aside_, path_, failure);
+    if (closed == Z_OK && aside_ != path_) std::filesystem::rename(aside_, path_, failure);
     if (closed != Z_OK || failure) fail();
   }
 
  private:
-  [[noreturn]] void fail() {
+  void remove_part() const {
     std::error_code ignored;
-    std::filesystem::remove(aside_, ignored);
+    if (aside_ != path_) std::filesystem::remove(aside_, ignored);
+  }
+  [[noreturn]] void fail() const {
+    remove_part();
     throw Error(fmt::format("{}: cannot be written", path_.string()));
   }
 

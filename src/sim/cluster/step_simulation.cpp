@@ -197,8 +197,7 @@ class StepSimulation {
     groups_[group].arrived = 0;
     const Gpu& gpu = gpus_[index];
     const Task& task = gpu.program->tasks[static_cast<std::size_t>(gpu.task)];
-    engine_.schedule(engine_.now() + task.duration, EventPhase::kRelease, kCollectiveDone, group,
-                     static_cast<std::uint64_t>(engine_.now().count()));
+    engine_.schedule(engine_.now() + task.duration, EventPhase::kRelease, kCollectiveDone, group);
   }
 
   void finish_collective(std::uint32_t group) {

@@ -1,0 +1,79 @@
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "app/tables/csv.hpp"
+#include "base/error.hpp"
+
+using namespace pipecast;
+
+namespace {
+
+/// A table with these bytes, removed at the end of the test.
+class TableFile {
+ public:
+  explicit TableFile(const std::string& content)
+      : path_(std::filesystem::temp_directory_path() /
+              ("pipecast-csv-" + std::to_string(::getpid()) + ".csv")) {
+    std::ofstream(path_, std::ios::binary) << content;
+  }
+  TableFile(const TableFile&) = delete;
+  TableFile& operator=(const TableFile&) = delete;
+  ~TableFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  [[nodiscard]] std::string path() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace
+
+TEST_CASE("a table is read by column and row", "[csv]") {
+  const TableFile file("op,m,time_us\ngemm,128,1.5\n,,-2e3\n");
+  const CsvTable table(file.path());
+  REQUIRE(table.rows() == 2);
+  REQUIRE(table.has("m"));
+  REQUIRE_FALSE(table.has("n"));
+  REQUIRE(table.text(0, "op") == "gemm");
+  REQUIRE(table.number(0, "time_us") == 1.5);
+  REQUIRE(table.text(1, "op").empty());
+  REQUIRE(table.number(1, "time_us") == -2000);
+}
+
+TEST_CASE("lines may end as on Windows, and the last one in nothing", "[csv]") {
+  const TableFile file("a,b\r\n1,2\r\n3,4");
+  const CsvTable table(file.path());
+  REQUIRE(table.rows() == 2);
+  REQUIRE(table.number(0, "b") == 2);
+  REQUIRE(table.number(1, "b") == 4);
+}
+
+TEST_CASE("a table that is not there, or empty, is refused", "[csv]") {
+  REQUIRE_THROWS_WITH(CsvTable("/nowhere/table.csv"),
+                      "/nowhere/table.csv: cannot be read or is empty");
+  const TableFile file("");
+  REQUIRE_THROWS_WITH(CsvTable(file.path()), file.path() + ": cannot be read or is empty");
+}
+
+TEST_CASE("a row of another width than the header is refused by its line", "[csv]") {
+  const TableFile file("a,b\n1,2\n3\n");
+  REQUIRE_THROWS_WITH(CsvTable(file.path()), file.path() + ":3:1: 1 cells; the header has 2");
+}
+
+TEST_CASE("a column that is not there is refused, naming those that are", "[csv]") {
+  const TableFile file("a,b\n1,2\n");
+  const CsvTable table(file.path());
+  REQUIRE_THROWS_WITH(table.text(0, "c"), file.path() + ":1:1: no column 'c'; columns: a, b");
+}
+
+TEST_CASE("a cell that is no number is refused by its line and column", "[csv]") {
+  const auto* const cell = GENERATE("", "x", "1x", " 1", "1 ");
+  const TableFile file(std::string("a,b\n") + cell + ",2\n");
+  const CsvTable table(file.path());
+  REQUIRE_THROWS_WITH(table.number(0, "a"),
+                      file.path() + ":2:1: a: '" + table.text(0, "a") + "' is not a number");
+}
