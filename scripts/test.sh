@@ -21,7 +21,7 @@ readers_under_sanitizers() {
   cmake --preset asan >/dev/null
   cmake --build --preset asan --parallel "$jobs" \
     --target test_config replay_fuzz_scenario replay_fuzz_hf_config
-  ctest --preset asan --parallel "$jobs" --tests-regex '^(test_config: |replay_)'
+  ctest --preset asan --parallel "$jobs" --tests-regex '^(test_config:|replay_)'
 }
 release_build() {
   cmake --preset release >/dev/null

@@ -21,13 +21,15 @@ struct Item {
   std::string description;
 };
 
-/// The first line of a shipped file that is a comment for people: its description.
+/// The first sentence of the first comment for people in a shipped file: its description.
 std::string headline(const std::filesystem::path& path) {
   std::ifstream in(path);
   for (std::string line; std::getline(in, line);) {
     const bool comment = line.rfind("# ", 0) == 0;
     if (!comment && !line.empty()) break;
-    if (comment && line.find("yaml-language-server") == std::string::npos) return line.substr(2);
+    if (comment && line.find("yaml-language-server") == std::string::npos) {
+      return line.substr(2, line.find(". ") - 1);
+    }
   }
   return {};
 }

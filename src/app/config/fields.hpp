@@ -225,7 +225,7 @@ void Fields::declare_choice(std::string_view key, T& member, std::vector<Choice<
          .schema = [words] { return word_schema(words); }});
 }
 
-/// One sub-choice for keys that are words and nothing else.
+/// Choices of keys whose values are just words.
 inline std::vector<Choice<std::string>> words(const std::vector<std::string_view>& list) {
   std::vector<Choice<std::string>> out;
   for (const std::string_view word : list) out.push_back({word, std::string(word)});

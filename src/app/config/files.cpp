@@ -30,8 +30,9 @@ void check_family(const Node& config) {
              describe_node(config));
   static constexpr std::string_view kFamilies[] = {"deepseek_v3", "deepseek_v2", "kimi_k2"};
   const Node* const type = config.find("model_type");
-  require_at(type != nullptr, config.origin, "model_type",
-             "is missing; expected one of: deepseek_v3, deepseek_v2, kimi_k2");
+  if (type == nullptr)
+    fail(config.origin, "model_type",
+         "is missing; expected one of: deepseek_v3, deepseek_v2, kimi_k2");
   const bool known =
       std::find(std::begin(kFamilies), std::end(kFamilies), type->text) != std::end(kFamilies);
   require_at(known, type->origin, "model_type",

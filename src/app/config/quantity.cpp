@@ -238,6 +238,26 @@ std::string_view example_of(Dimension dimension) {
   return {};
 }
 
+std::string_view base_unit(Dimension dimension) {
+  switch (dimension) {
+    case Dimension::kDuration:
+      return " ps";
+    case Dimension::kBytes:
+      return " B";
+    case Dimension::kBandwidth:
+      return " B/s";
+    case Dimension::kFlopRate:
+      return " FLOP/s";
+    case Dimension::kFrequency:
+      return " Hz";
+    case Dimension::kMoney:
+      return " USD";
+    case Dimension::kTokens:
+      return " tokens";
+  }
+  return {};
+}
+
 std::vector<std::string_view> unit_symbols(Dimension dimension) {
   std::vector<std::string_view> out;
   for (const Unit& unit : kUnits) {

@@ -13,6 +13,9 @@ enum class Dimension { kDuration, kBytes, kBandwidth, kFlopRate, kFrequency, kMo
 /// "a bandwidth such as '50 GB/s' or '400 Gb/s'".
 std::string_view example_of(Dimension dimension);
 
+/// " B/s" and the like: what ranges of the dimension count in.
+std::string_view base_unit(Dimension dimension);
+
 /// Symbols of the units of one dimension, for the schemas.
 std::vector<std::string_view> unit_symbols(Dimension dimension);
 

@@ -52,7 +52,7 @@ Node read_whole(const Node& in, const std::string& path, T& out, const Range& ra
   require_scalar(in, path, example_of(dimension));
   out = T(parse_at(in, path,
                    [&](const std::string& text) { return parse_whole_quantity(text, dimension); }));
-  check_range(static_cast<double>(out.count()), range, in, path, "");
+  check_range(static_cast<double>(out.count()), range, in, path, base_unit(dimension));
   return shown_as_text(in);
 }
 
@@ -62,7 +62,7 @@ Node read_real(const Node& in, const std::string& path, T& out, const Range& ran
   require_scalar(in, path, example_of(dimension));
   out = T(parse_at(in, path,
                    [&](const std::string& text) { return parse_real_quantity(text, dimension); }));
-  check_range(out.count(), range, in, path, "");
+  check_range(out.count(), range, in, path, base_unit(dimension));
   return shown_as_text(in);
 }
 

@@ -23,6 +23,13 @@ struct Range {
 constexpr Range at_least(double low) { return {.low = low}; }
 constexpr Range positive() { return {.low = 0, .low_allowed = false}; }
 
+/// Bounds beyond any machine that trains, so that no time of a step leaves the range of Duration.
+inline constexpr Range kLinkRate{.low = 10e6};
+inline constexpr Range kMemoryRate{.low = 1e9};
+inline constexpr Range kComputeRate{.low = 100e9};
+inline constexpr Range kClock{.low = 100e6};
+inline constexpr Range kLatency{.low = 0, .high = 1e12};  ///< a second
+
 /// Reads `in` into `out` and returns what `--print-config` shows for it.
 /// @throws Error with the node's origin and `path`
 Node read_value(const Node& in, const std::string& path, int& out, const Range& range);

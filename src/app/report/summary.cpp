@@ -71,7 +71,7 @@ void print_ranks(const Scenario& scenario, const StepForecast& step) {
   constexpr std::size_t kWidth = 60;
   const bool colours = colours_wanted();
   const double capacity = static_cast<double>(scenario.cluster.gpu.hbm_capacity.count());
-  fmt::print("rank  memory GB  {:<{}}\n", "time of the step", kWidth);
+  fmt::print("rank  memory GB  time of the step\n");
   for (std::size_t rank = 0; rank < step.times.ranks.size(); ++rank) {
     std::vector<BarPart> parts;
     for (std::size_t c = 0; c < kTimeCategories; ++c) {
@@ -142,7 +142,7 @@ void print_summary(const Scenario& scenario, const Forecast& forecast, Simulatio
   print_sensitivities(forecast);
   for (const Assumption& a : forecast.assumptions) {
     if (a.key == "routing.distribution")
-      fmt::print("Assumed: {} routing. {}.\n", a.value, a.reason);
+      fmt::print("Assumed: {} routing; {}.\n", a.value, a.reason);
   }
   fmt::print("{} assumptions in all; --json lists them with their ranges.\n",
              forecast.assumptions.size());

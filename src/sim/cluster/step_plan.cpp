@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <tuple>
 
 #include "model/arithmetic/parameters.hpp"
@@ -135,6 +134,7 @@ std::vector<std::vector<int>> reduction_groups(const Schedule& schedule) {
   std::map<std::vector<int>, std::vector<int>> by_stages;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     std::vector<int> stages;
+    stages.reserve(schedule.stage_of.size());
     for (const std::vector<int>& held : schedule.stage_of) stages.push_back(held[rank]);
     std::sort(stages.begin(), stages.end());
     by_stages[stages].push_back(static_cast<int>(rank));
@@ -142,26 +142,6 @@ std::vector<std::vector<int>> reduction_groups(const Schedule& schedule) {
   std::vector<std::vector<int>> groups;
   for (auto& [stages, ranks] : by_stages) groups.push_back(std::move(ranks));
   return groups;
-}
-
-/// Most chunks of each direction whose forward has begun and whose backward has not ended.
-std::vector<int> peak_live_chunks(const std::vector<Step>& steps, std::size_t directions) {
-  std::vector<int> live(directions);
-  int most = 0;
-  std::vector<int> at_peak(directions);
-  for (const Step& step : steps) {
-    if (step.first.pass == Pass::kForward) ++live[static_cast<std::size_t>(step.first.direction)];
-    const int total = std::accumulate(live.begin(), live.end(), 0);
-    if (total > most) {
-      most = total;
-      at_peak = live;
-    }
-    const ChunkPass& backward = step.overlapped ? step.second : step.first;
-    if (backward.pass == Pass::kBackward || backward.pass == Pass::kBackwardInput) {
-      --live[static_cast<std::size_t>(backward.direction)];
-    }
-  }
-  return at_peak;
 }
 
 }  // namespace
@@ -206,8 +186,6 @@ StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedul
   const std::int64_t tokens = plan.micro_batch_size * scenario.recipe.seq_length;
   out.message = stored_bytes(plan.precision.pipeline_transfer, tokens, scenario.model.hidden_size);
   out.routing = routing;
-  for (const auto& steps : schedule.ranks)
-    out.peak_live.push_back(peak_live_chunks(steps, schedule.stage_of.size()));
   return out;
 }
 

@@ -60,8 +60,6 @@ struct StepPlan {
   Duration norm_all_reduce;  ///< of one number, over all GPUs
   Bytes message;             ///< one activation or gradient between stages
   RoutingStatistics routing;
-  std::vector<std::vector<int>>
-      peak_live;  ///< [rank][direction]: chunks whose activations are kept at once
 
   [[nodiscard]] int ranks() const { return static_cast<int>(steps.size()); }
 };

@@ -1,10 +1,8 @@
 #include "sim/cluster/step_simulation.hpp"
 
 #include <algorithm>
-#include <map>
-#include <numeric>
-#include <tuple>
 
+#include "sim/cluster/critical_path.hpp"
 #include "sim/engine/engine.hpp"
 #include "sim/engine/resource.hpp"
 
@@ -22,19 +20,6 @@ enum EventKind : std::uint32_t {
 };
 
 constexpr std::int64_t kNotSent = -1;
-
-/// A step of the schedule on one pipeline rank.
-struct StepId {
-  int rank = -1;
-  int step = 0;
-};
-
-/// What happened to a step on the first replica, for the critical path.
-struct PlayedStep {
-  StepId sender;       // whose message let it begin; no rank: the rank's own previous step did
-  Duration under_way;  // of that message
-  Duration span;
-};
 
 struct Gpu {
   const ChunkProgram* program = nullptr;
@@ -344,7 +329,7 @@ class StepSimulation {
     out.events = engine_.processed();
     out.simulated_gpus = static_cast<int>(gpus_.size());
     for (int rank = 0; rank < plan_.ranks(); ++rank) out.ranks.push_back(rank_times(rank));
-    out.critical_path = critical_path();
+    out.critical_path = critical_path(plan_, played_, last_rank_[slowest_group_]);
     count_links(out);
     return out;
   }
@@ -375,51 +360,6 @@ class StepSimulation {
     out.overlap.waiting_for_peers =
         mean([](const Gpu& gpu) { return gpu.overlap.waiting_for_peers; });
     return out;
-  }
-
-  /// Walks from the end of the step back to its beginning, always to whatever was waited for.
-  [[nodiscard]] std::vector<CriticalShare> critical_path() const {
-    std::map<std::tuple<std::string, std::string, int>, Duration> shares;
-    const auto add = [&](std::string_view operation, std::string_view resource, int rank,
-                         Duration time) {
-      if (time > Duration()) shares[{std::string(operation), std::string(resource), rank}] += time;
-    };
-    add_optimizer(add);
-    StepId at{last_rank_[slowest_group_], 0};
-    at.step = static_cast<int>(played_[static_cast<std::size_t>(at.rank)].size()) - 1;
-    while (at.step >= 0) {
-      const auto rank = static_cast<std::size_t>(at.rank);
-      const auto step = static_cast<std::size_t>(at.step);
-      const PlayedStep& played = played_[rank][step];
-      const ChunkProgram& program =
-          plan_.programs[static_cast<std::size_t>(plan_.steps[rank][step].program)];
-      for (const WorkShare& work : program.critical)
-        add(work.operation, work.resource, at.rank, work.time);
-      add("waiting_for_peers", "peers", at.rank, played.span - program.alone);
-      add("pipeline_transfer", "nic", at.rank, played.under_way);
-      at = played.sender.rank >= 0 ? played.sender : StepId{at.rank, at.step - 1};
-    }
-    std::vector<CriticalShare> out;
-    for (const auto& [key, time] : shares)
-      out.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), time});
-    std::stable_sort(out.begin(), out.end(),
-                     [](const auto& a, const auto& b) { return a.time > b.time; });
-    return out;
-  }
-
-  template <class Add>
-  void add_optimizer(const Add& add) const {
-    const auto tail = [](const OptimizerPlan& o) { return o.update + o.all_gather; };
-    const auto slowest =
-        std::max_element(plan_.optimizer.begin(), plan_.optimizer.end(),
-                         [&](const auto& a, const auto& b) { return tail(a) < tail(b); });
-    const int rank = static_cast<int>(slowest - plan_.optimizer.begin());
-    add("all_gather", "nic", rank, slowest->all_gather);
-    for (const WorkShare& work : slowest->work) add(work.operation, work.resource, rank, work.time);
-    add("all_reduce_norm", "latency", rank, plan_.norm_all_reduce);
-    const int reducer = last_rank_[slowest_group_];
-    add("reduce_scatter", "nic", reducer,
-        plan_.optimizer[static_cast<std::size_t>(reducer)].reduce_scatter);
   }
 
   void count_links(StepTimes& out) const {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/cluster/critical_path.hpp"
 #include "sim/cluster/step_plan.hpp"
 
 namespace pipecast {
@@ -24,14 +25,6 @@ struct OverlapTimes {
 struct RankTimes {
   std::array<Duration, kTimeCategories> breakdown;  ///< sums to the step's time
   OverlapTimes overlap;
-};
-
-/// Time on the step's critical path.
-struct CriticalShare {
-  std::string operation;
-  std::string resource;
-  int pipeline_rank = 0;
-  Duration time;
 };
 
 struct LinkUse {

@@ -1,5 +1,6 @@
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
-#include <cmath>
 
 #include "app/config/quantity.hpp"
 #include "base/error.hpp"
@@ -65,6 +66,17 @@ TEST_CASE("rates are the doubles nearest to what is written", "[config]") {
                Real{"1.99USD", Dimension::kMoney, 1.99}, Real{"0 USD", Dimension::kMoney, 0.0});
   CAPTURE(c.text);
   REQUIRE(parse_real_quantity(c.text, c.dimension) == c.value);
+}
+
+TEST_CASE("a number with three decimals in one unit is a whole number of the unit below it",
+          "[config][property]") {
+  const int n = GENERATE(take(100, random(0, 1'000'000)));
+  CAPTURE(n);
+  const std::string thousandths = fmt::format("{}.{:03}", n / 1'000, n % 1'000);
+  REQUIRE(parse_whole_quantity(thousandths + " us", kDuration) == std::int64_t{n} * 1'000);
+  REQUIRE(parse_whole_quantity(thousandths + "G", kTokens) == std::int64_t{n} * 1'000'000);
+  // A byte has eight bits; both sides are exact in a double.
+  REQUIRE(parse_real_quantity(thousandths + " Gb/s", kBandwidth) * 8 == n * 1e6);
 }
 
 TEST_CASE("a quantity without unit, of another dimension or out of range is refused", "[config]") {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
@@ -47,6 +48,16 @@ TEST_CASE("every shipped cluster can carry a scenario", "[config]") {
          "plan.pp=1", "plan.ep=8", "recipe.phases.0.global_batch_size=16384"});
     REQUIRE(std::to_string(loaded.scenario.cluster.gpus()) == path.stem().string().substr(5));
   }
+}
+
+TEST_CASE("PIPECAST_CONFIGS chooses another folder of shipped files", "[config]") {
+  const auto built_in = config_directory();
+  REQUIRE(std::filesystem::is_directory(built_in));
+  ::setenv("PIPECAST_CONFIGS", "elsewhere", 1);
+  const auto chosen = config_directory();
+  ::unsetenv("PIPECAST_CONFIGS");
+  REQUIRE(chosen == "elsewhere");
+  REQUIRE(config_directory() == built_in);
 }
 
 TEST_CASE("the reference case is what was published", "[config]") {

@@ -1,13 +1,69 @@
 #include <catch2/catch.hpp>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "app/config/load.hpp"
+#include "app/forecast/forecast.hpp"
 #include "app/report/step_trace.hpp"
 #include "trace_file.hpp"
 
 using namespace pipecast;
 using nlohmann::json;
+
+namespace {
+
+/// What a viewer makes of a trace.
+struct View {
+  std::map<int, std::string> processes;
+  std::map<int, int> sort_index;
+  std::map<int, std::vector<std::string>> threads;
+  std::map<std::pair<int, int>, int> slices;  ///< by process and thread
+};
+
+/// Requires on the way that every track runs forward and that no slice crosses another.
+View view_of(const std::filesystem::path& path) {
+  View out;
+  std::map<std::pair<int, int>, int> open;
+  std::map<std::pair<int, int>, double> last;
+  bool forward = true;
+  bool matched = true;
+  const json whole = read_trace(path);
+  for (const json& event : whole.at("traceEvents")) {
+    const int process = event.at("pid");
+    const std::pair<int, int> track{process, event.at("tid")};
+    const std::string phase = event.at("ph");
+    const std::string name = event.value("name", "");
+    if (name == "process_name") out.processes[process] = event.at("args").at("name");
+    if (name == "process_sort_index") out.sort_index[process] = event.at("args").at("sort_index");
+    if (name == "thread_name") out.threads[process].push_back(event.at("args").at("name"));
+    if (phase == "M") continue;
+    const double at = event.at("ts");
+    forward = forward && at >= last[track];
+    last[track] = at;
+    int& depth = open[track];
+    depth += phase == "B" ? 1 : -1;
+    matched = matched && (depth == 0 || depth == 1);
+    if (phase == "B") ++out.slices[track];
+  }
+  for (const auto& [track, depth] : open) matched = matched && depth == 0;
+  REQUIRE(forward);
+  REQUIRE(matched);
+  return out;
+}
+
+void require_ranks_in_order(const View& view, int ranks) {
+  REQUIRE(view.processes.size() == static_cast<std::size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank) {
+    REQUIRE(view.processes.at(rank) == "pipeline rank " + std::to_string(rank));
+    REQUIRE(view.sort_index.at(rank) == rank);
+    REQUIRE(view.threads.at(rank) ==
+            std::vector<std::string>{"schedule", "compute", "wgrad_side", "comm"});
+  }
+}
+
+}  // namespace
 
 TEST_CASE("a step's trace has one process per pipeline rank and a track per stream, in order",
           "[trace]") {
@@ -31,30 +87,29 @@ TEST_CASE("a step's trace has one process per pipeline rank and a track per stre
   const auto path = folder.path() / "trace.json.gz";
   write_step_trace(path, scenario, trace);
 
-  const json whole = read_trace(path);
-  std::map<int, std::string> processes;
-  std::map<int, int> sort_index;
-  std::map<int, std::vector<std::string>> threads;
-  std::map<std::pair<int, int>, int> open;
-  std::map<std::pair<int, int>, int> slices;
-  for (const json& event : whole.at("traceEvents")) {
-    const int process = event.at("pid");
-    const std::string name = event.value("name", "");
-    if (name == "process_name") processes[process] = event.at("args").at("name");
-    if (name == "process_sort_index") sort_index[process] = event.at("args").at("sort_index");
-    if (name == "thread_name") threads[process].push_back(event.at("args").at("name"));
-    int& depth = open[{process, event.at("tid")}];
-    if (event.at("ph") == "B") {
-      REQUIRE(++depth == 1);
-      ++slices[{process, event.at("tid")}];
-    }
-    if (event.at("ph") == "E") REQUIRE(--depth == 0);
-  }
-  REQUIRE(processes.size() == kRanks);
+  const View view = view_of(path);
+  require_ranks_in_order(view, kRanks);
   for (int rank = 0; rank < kRanks; ++rank) {
-    REQUIRE(processes[rank] == "pipeline rank " + std::to_string(rank));
-    REQUIRE(sort_index[rank] == rank);
-    REQUIRE(threads[rank] == std::vector<std::string>{"schedule", "compute", "wgrad_side", "comm"});
-    for (int thread = 0; thread < 4; ++thread) REQUIRE(slices[{rank, thread}] == 1);
+    for (int thread = 0; thread < 4; ++thread) REQUIRE(view.slices.at({rank, thread}) == 1);
+  }
+}
+
+TEST_CASE("the trace of a simulated step has matched events on tracks without crossings",
+          "[trace]") {
+  const Scenario scenario =
+      load_scenario(config_directory() / "scenarios" / "tiny-moe-h100.yaml", {}).scenario;
+  StepTrace trace;
+  const Forecast result =
+      forecast(scenario, {.mode = SimulationMode::kFolded, .trace = &trace, .progress = {}});
+  const TemporaryFolder folder("simulated");
+  const auto path = folder.path() / "trace.json.gz";
+  write_step_trace(path, scenario, trace);
+
+  const View view = view_of(path);
+  require_ranks_in_order(view, scenario.plan.pp);
+  for (int rank = 0; rank < scenario.plan.pp; ++rank) {
+    // At least each micro-batch's forward and backward, and something for the streams to do.
+    REQUIRE(view.slices.at({rank, 0}) >= result.step.microbatches);
+    REQUIRE(view.slices.at({rank, 1}) >= view.slices.at({rank, 0}));
   }
 }

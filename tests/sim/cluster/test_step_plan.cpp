@@ -53,13 +53,6 @@ TEST_CASE("ranks that hold the same stages reduce their gradients together", "[p
   REQUIRE(dual.reduction_groups == std::vector<std::vector<int>>{{0, 3}, {1, 2}});
 }
 
-TEST_CASE("1F1B keeps as many chunks alive as stages follow", "[plan]") {
-  const Scenario s = tiny();
-  const StepPlan plan = plan_step(s, s.plan, make_schedule("1f1b", 4, 8), routing_of(s));
-  for (int rank = 0; rank < 4; ++rank)
-    REQUIRE(plan.peak_live[static_cast<std::size_t>(rank)] == std::vector<int>{4 - rank});
-}
-
 TEST_CASE("stages of the same layers share their programs", "[plan]") {
   Scenario s = tiny();
   s.plan.pipeline_layout.assign(4, {LayerKind::kMoe});

@@ -18,19 +18,19 @@ double nics_per_plane(const FabricSpec& fabric) {
 }  // namespace
 
 void describe(Fields& f, NvlinkSpec& nvlink) {
-  f.required("bandwidth", nvlink.bandwidth, "line rate per GPU and direction", positive());
-  f.required("latency", nvlink.latency, "end to end between two GPUs of a node");
+  f.required("bandwidth", nvlink.bandwidth, "line rate per GPU and direction", kLinkRate);
+  f.required("latency", nvlink.latency, "end to end between two GPUs of a node", kLatency);
 }
 
 void describe(Fields& f, PcieSpec& pcie) {
   f.required("bandwidth", pcie.bandwidth, "per GPU and direction; caps what its NICs can take",
-             positive());
+             kLinkRate);
 }
 
 void describe(Fields& f, NicSpec& nic) {
   f.required("per_gpu", nic.per_gpu, "ports per GPU", {.low = 1, .high = 64});
-  f.required("bandwidth", nic.bandwidth, "line rate of one port and direction", positive());
-  f.required("latency", nic.latency, "end to end between two GPUs below one leaf switch");
+  f.required("bandwidth", nic.bandwidth, "line rate of one port and direction", kLinkRate);
+  f.required("latency", nic.latency, "end to end between two GPUs below one leaf switch", kLatency);
 }
 
 void describe(Fields& f, FabricSpec& fabric) {
@@ -43,7 +43,7 @@ void describe(Fields& f, FabricSpec& fabric) {
   f.required("oversubscription", fabric.oversubscription, "down-links over up-links of a leaf",
              {.low = 1, .high = 1'000});
   f.required("spine_latency", fabric.spine_latency,
-             "what the way from leaf to spine to leaf adds to the NIC's latency");
+             "what the way from leaf to spine to leaf adds to the NIC's latency", kLatency);
 }
 
 void describe(Fields& f, ClusterSpec& cluster) {

@@ -1,0 +1,54 @@
+/// One training step of DeepSeek-V3 on 2,048 H800, from a loaded scenario to its times.
+#include <benchmark/benchmark.h>
+
+#include "app/config/load.hpp"
+#include "app/forecast/forecast.hpp"
+#include "sim/cluster/step_simulation.hpp"
+
+namespace {
+
+using namespace pipecast;
+
+const Scenario& reference() {
+  static const Scenario kScenario =
+      load_scenario(config_directory() / "scenarios/deepseek-v3-h800.yaml", {}).scenario;
+  return kScenario;
+}
+
+constexpr int kBatch = 15360;
+
+RoutingStatistics routing() {
+  return balanced_routing(reference().model, reference().plan.ep,
+                          reference().cluster.gpus_per_node);
+}
+
+void draw_routing(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(routing());
+}
+BENCHMARK(draw_routing)->Unit(benchmark::kMillisecond);
+
+/// Operation lists, kernel costs, chunk programs, simulation and memory, nothing memoised.
+void simulate(benchmark::State& state, SimulationMode mode) {
+  const RoutingStatistics drawn = routing();
+  std::uint64_t events = 0;
+  for (auto _ : state) {
+    const StepForecast step = forecast_step(reference(), reference().plan, kBatch, drawn, mode);
+    events += step.times.events;
+  }
+  state.counters["events/s"] =
+      benchmark::Counter(static_cast<double>(events), benchmark::Counter::kIsRate);
+}
+BENCHMARK_CAPTURE(simulate, folded, SimulationMode::kFolded)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(simulate, full, SimulationMode::kFull)->Unit(benchmark::kMillisecond);
+
+void load(benchmark::State& state) {
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        load_scenario(config_directory() / "scenarios/deepseek-v3-h800.yaml", {}));
+  }
+}
+BENCHMARK(load)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+
+BENCHMARK_MAIN();
