@@ -112,7 +112,8 @@ TEST_CASE("option --json - prints JSON and nothing else", "[program]") {
   REQUIRE(Json::parse(outcome.out)["format"] == "pipecast-result/1");
 }
 
-TEST_CASE("option --json FILE writes what --json - prints, --out the same and a trace", "[program]") {
+TEST_CASE("option --json FILE writes what --json - prints, --out the same and a trace",
+          "[program]") {
   const TemporaryFolder folder;
   const std::string direct = run_program(kRunTiny + "--json -").out;
   const Outcome outcome = run_program(kRunTiny + "--json " + folder.file("r.json") + " --out " +
