@@ -95,7 +95,7 @@ TEST_CASE("files that multiply each other end at 4 MiB of text", "[config]") {
                       Catch::EndsWith("makes more than 4 MiB of text in all files together"));
 }
 
-TEST_CASE("--set replaces values, list elements by index, and adds keys", "[config]") {
+TEST_CASE("option --set replaces values, list elements by index, and adds keys", "[config]") {
   const Files files{{"s/main.yaml", "a: { b: 1, c: 2 }\nl: [ x, y ]\n"}, {"n.yaml", "b: 7\n"}};
   REQUIRE(composed(files, {"a.b=5", "l.1=z", "a.d=[1]"}) ==
           "a.b: 5 (--set a.b=5)\na.c: 2 (s/main.yaml:1:15)\na.d.0: 1 (--set a.d=[1])\n"
@@ -143,7 +143,7 @@ TEST_CASE("a wrong --set names itself", "[config]") {
           "file");
 }
 
-TEST_CASE("--set changes the scenario", "[config]") {
+TEST_CASE("option --set changes the scenario", "[config]") {
   const Scenario s =
       load_tiny({"cluster.nic.bandwidth=200 Gb/s", "plan.precision={gemm: bf16}",
                  "recipe.phases.0.tokens=1T", "recipe.phases.0.plan.micro_batch_size=4"})

@@ -105,14 +105,15 @@ TEST_CASE("DeepSeek-V3 does not fit on 40 GB", "[program]") {
   REQUIRE_THAT(outcome.err, StartsWith("pipecast: impossible plan: pipeline rank "));
 }
 
-TEST_CASE("--json - prints JSON and nothing else", "[program]") {
+TEST_CASE("option --json - prints JSON and nothing else", "[program]") {
   const Outcome outcome = run_program(kRunTiny + "--json -");
   REQUIRE(outcome.code == 0);
   REQUIRE(outcome.err.empty());
   REQUIRE(Json::parse(outcome.out)["format"] == "pipecast-result/1");
 }
 
-TEST_CASE("--json FILE writes what --json - prints, --out the same and a trace", "[program]") {
+TEST_CASE("option --json FILE writes what --json - prints, --out the same and a trace",
+          "[program]") {
   const TemporaryFolder folder;
   const std::string direct = run_program(kRunTiny + "--json -").out;
   const Outcome outcome = run_program(kRunTiny + "--json " + folder.file("r.json") + " --out " +
@@ -172,7 +173,7 @@ TEST_CASE("a full disk behind standard output is noticed", "[program]") {
   REQUIRE(outcome.err == "pipecast: standard output cannot be written\n");
 }
 
-TEST_CASE("--quiet prints nothing", "[program]") {
+TEST_CASE("option --quiet prints nothing", "[program]") {
   const auto* const command =
       GENERATE("run configs/scenarios/tiny-moe-h100.yaml --mode folded", "list schedules",
                "schema gpu", "model configs/models/tiny-moe.yaml");
