@@ -37,10 +37,9 @@ void declare_options(CommandLine& line) {
   line.add_positional("scenario", "scenario file");
   line.add_scenario_options();
   line.options().add_options()  //
-      (
-          "mode", po::value<std::string>()->default_value("full")->value_name("MODE"),
-          "full: every GPU is simulated by itself; folded: one data-parallel replica stands for "
-          "all")  //
+      ("mode", po::value<std::string>()->default_value("full")->value_name("MODE"),
+       "full: every GPU is simulated by itself; folded: one data-parallel replica stands for "
+       "all")  //
       ("out", po::value<std::string>()->value_name("DIR"),
        "write result.json and trace.json.gz there")  //
       ("trace", po::value<std::string>()->value_name("FILE"),
@@ -95,7 +94,8 @@ int run_run(const std::vector<std::string>& arguments) {
                                    progress.update(stage, fraction);
                                  }});
   progress.finish();
-  for (const auto& path : outputs.traces) write_step_trace(path, loaded.scenario, trace);
+  const auto ranks = static_cast<int>(result.step.times.ranks.size());
+  for (const auto& path : outputs.traces) write_step_trace(path, ranks, trace);
 
   const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - started;
   const SimulatorCost cost{.wall_s = wall.count(), .peak_rss_bytes = peak_rss_bytes()};

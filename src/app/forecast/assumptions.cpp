@@ -46,8 +46,7 @@ std::string layout_text(const PipelineLayout& layout) {
 
 }  // namespace
 
-std::vector<Assumption> assumptions_of(const Scenario& scenario) {
-  const PlanSpec& plan = scenario.plan;
+std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec& plan) {
   const auto fixed = [](std::string key, std::string value, std::string reason) {
     return Assumption{std::move(key), std::move(value), std::nullopt, std::nullopt,
                       std::move(reason)};

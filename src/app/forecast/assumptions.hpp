@@ -16,7 +16,8 @@ struct NamedConstant {
 std::vector<NamedConstant> constants_of(CalibrationSpec& calibration);
 
 /// Constants with their ranges, and the keys of the plan whose defaults no publication confirms.
-std::vector<Assumption> assumptions_of(const Scenario& scenario);
+/// @param plan  of the main phase
+std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec& plan);
 
 /// A resource of the cluster that can be made better by a factor.
 struct Resource {

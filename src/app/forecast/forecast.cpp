@@ -279,7 +279,7 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
       out.gpu_hours_per_trillion_tokens / scenario.cluster.gpus() / kHoursPerDay;
   forecast_phases(scenario, main, routing, options, out);
   forecast_interval(scenario, main, routing, options, out);
-  out.assumptions = assumptions_of(scenario);
+  out.assumptions = assumptions_of(scenario, main.plan);
   out.provenance = provenance_of(scenario);
   return out;
 }

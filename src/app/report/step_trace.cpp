@@ -29,10 +29,10 @@ std::string_view category_of(const StreamSpan& span) {
 
 }  // namespace
 
-void write_step_trace(const std::filesystem::path& path, const Scenario& scenario,
+void write_step_trace(const std::filesystem::path& path, int pipeline_ranks,
                       const StepTrace& trace) {
   std::vector<TraceTrack> tracks;
-  for (int rank = 0; rank < scenario.plan.pp; ++rank) {
+  for (int rank = 0; rank < pipeline_ranks; ++rank) {
     for (std::size_t thread = 0; thread < kThreads.size(); ++thread) {
       tracks.push_back({rank, static_cast<int>(thread), fmt::format("pipeline rank {}", rank),
                         std::string(kThreads[thread])});

@@ -1,6 +1,7 @@
 #include "sim/cluster/step_simulation.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "sim/cluster/critical_path.hpp"
 #include "sim/engine/engine.hpp"
@@ -96,7 +97,7 @@ class StepSimulation {
     switch (event.kind) {
       case kMessageArrived:
         arrived_[slot_index(event.actor, static_cast<int>(event.argument))] = 1;
-        begin_if_ready(event.actor);
+        begin_if_ready(event.actor, static_cast<int>(event.argument));
         break;
       case kChunkEnded:
         end_chunk(event.actor);
@@ -118,7 +119,8 @@ class StepSimulation {
     }
   }
 
-  void begin_if_ready(std::uint32_t index) {
+  /// @param arrived  slot of the message that has just arrived, if that is why this is called
+  void begin_if_ready(std::uint32_t index, std::optional<int> arrived = std::nullopt) {
     Gpu& gpu = gpus_[index];
     const auto& steps = steps_of(index);
     if (gpu.running || gpu.step == static_cast<std::int32_t>(steps.size())) return;
@@ -126,7 +128,7 @@ class StepSimulation {
     for (const int slot : step.needs) {
       if (slot >= 0 && arrived_[slot_index(index, slot)] == 0) return;
     }
-    account_wait(index, step);
+    account_wait(index, arrived);
     gpu.program = &plan_.programs[static_cast<std::size_t>(step.program)];
     gpu.running = true;
     gpu.task = 0;
@@ -136,29 +138,21 @@ class StepSimulation {
     advance(index);
   }
 
-  /// Splits the idle time before a step: while the message was under way the transfer is to blame,
-  /// before that the schedule.
-  void account_wait(std::uint32_t index, const PlannedStep& step) {
+  /// Splits the idle time before a step: while the last message was under way the transfer is to
+  /// blame, before that the schedule.
+  void account_wait(std::uint32_t index, std::optional<int> arrived) {
     Gpu& gpu = gpus_[index];
-    Time sent = gpu.begin;
-    int last_slot = -1;
-    for (const int slot : step.needs) {
-      if (slot < 0) continue;
-      const Time t(sent_[slot_index(index, slot)]);
-      if (last_slot < 0 || t > sent) last_slot = slot;
-      sent = std::max(sent, t);
-    }
     const Duration wait = engine_.now() - gpu.begin;
-    const Duration under_way = engine_.now() - std::max(sent, gpu.begin);
-    category(gpu, TimeCategory::kCommunicationExposed) += under_way;
-    category(gpu, TimeCategory::kBubble) += wait - under_way;
-    if (!observed(index)) return;
     PlayedStep played;
-    if (wait > Duration() && last_slot >= 0) {
-      played.sender = senders_[static_cast<std::size_t>(rank_of(index) * plan_.slots + last_slot)];
-      played.under_way = engine_.now() - Time(sent_[slot_index(index, last_slot)]);
+    if (arrived && wait > Duration()) {
+      const Time sent(sent_[slot_index(index, *arrived)]);
+      const Duration exposed = engine_.now() - std::max(sent, gpu.begin);
+      category(gpu, TimeCategory::kCommunicationExposed) += exposed;
+      category(gpu, TimeCategory::kBubble) += wait - exposed;
+      played.sender = senders_[static_cast<std::size_t>(rank_of(index) * plan_.slots + *arrived)];
+      played.under_way = engine_.now() - sent;
     }
-    played_[static_cast<std::size_t>(rank_of(index))].push_back(played);
+    if (observed(index)) played_[static_cast<std::size_t>(rank_of(index))].push_back(played);
   }
 
   static Duration& category(Gpu& gpu, TimeCategory c) {

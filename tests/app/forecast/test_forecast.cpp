@@ -177,7 +177,7 @@ TEST_CASE("a better resource never makes the step longer, nor shorter than in pr
 
 TEST_CASE("every constant of the calibration is an assumption with its range", "[forecast]") {
   Scenario s = tiny();
-  const std::vector<Assumption> assumptions = assumptions_of(s);
+  const std::vector<Assumption> assumptions = assumptions_of(s, s.plan);
   for (const NamedConstant& named : constants_of(s.calibration)) {
     CAPTURE(named.name);
     const auto it = std::find_if(assumptions.begin(), assumptions.end(), [&](const Assumption& a) {

@@ -85,7 +85,7 @@ TEST_CASE("a step's trace has one process per pipeline rank and a track per stre
   }
   const TemporaryFolder folder("step");
   const auto path = folder.path() / "trace.json.gz";
-  write_step_trace(path, scenario, trace);
+  write_step_trace(path, scenario.plan.pp, trace);
 
   const View view = view_of(path);
   require_ranks_in_order(view, kRanks);
@@ -103,7 +103,7 @@ TEST_CASE("the trace of a simulated step has matched events on tracks without cr
       forecast(scenario, {.mode = SimulationMode::kFolded, .trace = &trace, .progress = {}});
   const TemporaryFolder folder("simulated");
   const auto path = folder.path() / "trace.json.gz";
-  write_step_trace(path, scenario, trace);
+  write_step_trace(path, scenario.plan.pp, trace);
 
   const View view = view_of(path);
   require_ranks_in_order(view, scenario.plan.pp);
