@@ -3,14 +3,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <valijson/adapters/nlohmann_json_adapter.hpp>
-#include <valijson/schema.hpp>
-#include <valijson/schema_parser.hpp>
-#include <valijson/validator.hpp>
 
 #include "app/config/files.hpp"
 #include "app/config/load.hpp"
 #include "app/config/text.hpp"
+#include "json_schema.hpp"
 
 using namespace pipecast;
 
@@ -58,19 +55,7 @@ nlohmann::json parsed(const std::string& text) {
 
 /// Complaints of the schema about a document; empty: valid.
 std::string complaints(const std::string& kind, const nlohmann::json& document) {
-  const nlohmann::json text = nlohmann::json::parse(schema(kind).dump());
-  valijson::Schema compiled;
-  valijson::adapters::NlohmannJsonAdapter schema_adapter(text);
-  valijson::SchemaParser(valijson::SchemaParser::kDraft7).populateSchema(schema_adapter, compiled);
-  valijson::ValidationResults results;
-  valijson::adapters::NlohmannJsonAdapter adapter(document);
-  std::string out;
-  if (valijson::Validator().validate(compiled, adapter, &results)) return out;
-  for (valijson::ValidationResults::Error error; results.popError(error);) {
-    for (const auto& part : error.context) out += part;
-    out += ": " + error.description + "\n";
-  }
-  return out;
+  return testing::complaints(nlohmann::json::parse(schema(kind).dump()), document);
 }
 
 struct Folder {
