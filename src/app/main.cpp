@@ -48,17 +48,18 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int count, char** values) {
-  static constexpr std::string_view kNoOutput = "pipecast: standard output cannot be written\n";
+  static constexpr std::string_view kNoOutput = "standard output cannot be written\n";
   try {
     const int code = run(std::vector<std::string>(values + (count > 0 ? 1 : 0), values + count));
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
     fmt::print(stderr, "{}", kNoOutput);
     return 2;
   } catch (const pipecast::ImpossiblePlan& impossible) {
-    fmt::print(stderr, "pipecast: impossible plan: {}\n", impossible.what());
+    fmt::print(stderr, "impossible plan: {}\n", impossible.what());
     return 1;
   } catch (const pipecast::Error& error) {
-    fmt::print(stderr, "pipecast: {}\n", error.what());
+    // Nothing before the message: editors find file:line:column at the beginning of a line.
+    fmt::print(stderr, "{}\n", error.what());
     return 2;
   } catch (const std::exception& error) {
     // A full disk or a closed pipe: fmt::print reports it by an exception of its own.

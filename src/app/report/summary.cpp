@@ -28,6 +28,17 @@ std::string grouped(double value) {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
+/// The unit in which an amount of dollars has a few digits before the point.
+struct MoneyUnit {
+  double usd = 1;
+  const char* name = "USD";
+};
+MoneyUnit money_unit(double usd) {
+  if (usd >= 1e6) return {1e6, "M USD"};
+  if (usd >= 1e3) return {1e3, "K USD"};
+  return {};
+}
+
 void print_headline(const Scenario& scenario, const Forecast& f, SimulationMode mode) {
   const StepForecast& step = f.step;
   fmt::print("{}: {} on {} {} ({} mode, {} GPUs simulated)\n\n", scenario.name, scenario.model.name,
@@ -41,7 +52,8 @@ void print_headline(const Scenario& scenario, const Forecast& f, SimulationMode 
   };
   row("step time", f.step_time_s, 1, 3, "s");
   row("GPU hours per trillion tokens", f.gpu_hours_per_trillion, 1e3, 1, "K");
-  row("cost of the run", f.cost_usd, 1e6, 3, "M USD");
+  const MoneyUnit money = money_unit(f.cost_usd.expected);
+  row("cost of the run", f.cost_usd, money.usd, 3, money.name);
   fmt::print("{}\n", table.text());
   fmt::print("{} micro-batches in {} make {} tokens a step; {:.2f} days per trillion tokens.\n",
              step.microbatches, step.schedule, grouped(static_cast<double>(step.tokens.count())),
@@ -85,12 +97,13 @@ void print_ranks(const Scenario& scenario, const StepForecast& step) {
 }
 
 void print_phases(const Forecast& f) {
-  Table table({"phase", "source", "tokens T", "K GPU hours", "days", "M USD"}, {1});
+  const MoneyUnit money = money_unit(f.total.cost.count());
+  Table table({"phase", "source", "tokens T", "K GPU hours", "days", money.name}, {1});
   const auto row = [&](const PhaseForecast& p, const char* source) {
     table.add({p.name, source,
                p.tokens ? fmt::format("{:.3f}", static_cast<double>(p.tokens->count()) / 1e12) : "",
                fmt::format("{:.1f}", p.gpu_hours / 1e3), fmt::format("{:.2f}", p.days),
-               fmt::format("{:.3f}", p.cost.count() / 1e6)});
+               fmt::format("{:.3f}", p.cost.count() / money.usd)});
   };
   for (const PhaseForecast& phase : f.phases)
     row(phase, phase.simulated ? "simulated" : "published");

@@ -25,7 +25,7 @@ void require_refused(const std::string& arguments, const std::string& message) {
   const Outcome outcome = run_program(arguments);
   REQUIRE(outcome.code == 2);
   REQUIRE(outcome.out.empty());
-  REQUIRE_THAT(outcome.err, StartsWith("pipecast: " + message));
+  REQUIRE_THAT(outcome.err, StartsWith(message));
 }
 
 }  // namespace
@@ -93,7 +93,7 @@ TEST_CASE("a plan that does not fit exits with 1 and says why", "[program]") {
   const Outcome outcome = run_program(kRunTiny + "--set cluster.gpu.hbm_capacity=1GB --json -");
   REQUIRE(outcome.code == 1);
   REQUIRE(outcome.out.empty());
-  REQUIRE_THAT(outcome.err, StartsWith("pipecast: impossible plan: pipeline rank 0 needs ") &&
+  REQUIRE_THAT(outcome.err, StartsWith("impossible plan: pipeline rank 0 needs ") &&
                                 Contains("and a h100 has 1.0 GB"));
 }
 
@@ -102,7 +102,7 @@ TEST_CASE("DeepSeek-V3 does not fit on 40 GB", "[program]") {
       "run configs/scenarios/deepseek-v3-h800.yaml --mode folded "
       "--set cluster.gpu.hbm_capacity=40GB");
   REQUIRE(outcome.code == 1);
-  REQUIRE_THAT(outcome.err, StartsWith("pipecast: impossible plan: pipeline rank "));
+  REQUIRE_THAT(outcome.err, StartsWith("impossible plan: pipeline rank "));
 }
 
 TEST_CASE("option --json - prints JSON and nothing else", "[program]") {
@@ -170,7 +170,7 @@ TEST_CASE("a full disk behind standard output is noticed", "[program]") {
   const Outcome outcome =
       shell("{ '" PIPECAST_PROGRAM "' " + std::string(command) + " >/dev/full; }");
   REQUIRE(outcome.code == 2);
-  REQUIRE(outcome.err == "pipecast: standard output cannot be written\n");
+  REQUIRE(outcome.err == "standard output cannot be written\n");
 }
 
 TEST_CASE("option --quiet prints nothing", "[program]") {
