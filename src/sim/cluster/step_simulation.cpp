@@ -172,7 +172,6 @@ class StepSimulation {
       Time& stream_free = gpu.stream_free[static_cast<std::size_t>(task.stream)];
       Time start = stream_free;
       if (task.after >= 0) start = std::max(start, ends[task.after]);
-      if (task.also_after >= 0) start = std::max(start, ends[task.also_after]);
       if (task.collective) {
         engine_.schedule(start, EventPhase::kArbitrate, kCollectiveReached, index);
         return;

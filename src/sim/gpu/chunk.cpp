@@ -48,7 +48,7 @@ std::vector<Duration> play_alone(const std::vector<Task>& tasks, std::vector<int
     int& last = last_on_stream[static_cast<std::size_t>(task.stream)];
     Duration start;
     cause[i] = -1;
-    for (const int before : {last, task.after, task.also_after}) {
+    for (const int before : {last, task.after}) {
       if (before < 0) continue;
       const Duration end = ends[static_cast<std::size_t>(before)];
       if (end > start) {
@@ -79,22 +79,17 @@ struct ChunkBuilder::Piece {
 class ChunkBuilder::Assembly {
  public:
   /// Appends a phase and returns its last task, or `after` if the phase is empty.
-  int add(const std::vector<Piece>& pieces, LayerKind layer, Phase phase, int after,
-          int also_after = -1) {
+  int add(const std::vector<Piece>& pieces, LayerKind layer, Phase phase, int after) {
     int last = after;
     for (const Piece& piece : pieces) {
       Task task{.duration = piece.duration,
                 .after = last,
-                .also_after = last == after ? also_after : -1,
                 .stream = piece.stream,
                 .collective = piece.collective,
                 .phase = phase,
                 .layer = layer,
                 .work = piece.work};
-      if (piece.beside_previous) {
-        task.after = program_.tasks.back().after;
-        task.also_after = program_.tasks.back().also_after;
-      }
+      if (piece.beside_previous) task.after = program_.tasks.back().after;
       program_.tasks.push_back(std::move(task));
       if (!piece.beside_previous) last = static_cast<int>(program_.tasks.size()) - 1;
       if (piece.collective) program_.communication += piece.duration;
@@ -102,7 +97,7 @@ class ChunkBuilder::Assembly {
       program_.nic_bytes += piece.nic_bytes;
       program_.nvlink_bytes += piece.nvlink_bytes;
     }
-    return last == after ? std::max(after, also_after) : last;
+    return last;
   }
 
   ChunkProgram finish() {

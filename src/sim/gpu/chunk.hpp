@@ -24,10 +24,8 @@ struct WorkShare {
 /// order.
 struct Task {
   Duration
-      duration;  ///< launch gaps included; of a collective: its transfer, once all have arrived
-  int after =
-      -1;  ///< tasks of the same chunk that must have ended, besides the stream's previous one
-  int also_after = -1;
+      duration;    ///< launch gaps included; of a collective: its transfer, once all have arrived
+  int after = -1;  ///< a task that must have ended, besides the stream's previous one; -1: none
   Stream stream{};
   bool collective = false;  ///< starts when the whole expert-parallel group has arrived
   Phase phase{};

@@ -51,7 +51,6 @@ TEST_CASE("a chunk's tasks wait only for tasks before them", "[chunk]") {
     for (int i = 0; i < static_cast<int>(program.tasks.size()); ++i) {
       const Task& task = program.tasks[static_cast<std::size_t>(i)];
       REQUIRE(task.after < i);
-      REQUIRE(task.also_after < i);
       REQUIRE(task.duration > Duration());
       REQUIRE((!task.collective || task.stream == Stream::kCommunication));
     }
