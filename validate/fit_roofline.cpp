@@ -116,7 +116,7 @@ class RooflineFit {
   void add_efficiency(std::vector<Sample>& samples, const Operation& op, double time_us,
                       int sms) const {
     if (op.flops.count() < kSmallestFlops) return;
-    if (kernel_cost(op, gpu_, unit_, sms).bound != Bound::kTensor) return;
+    if (kernel_cost(op, gpu_, unit_, sms).limited_by != Limit::kTensor) return;
     samples.push_back({1 / measured_over_unit(op, time_us, sms), time_us});
   }
 
@@ -308,9 +308,9 @@ class RooflineFit {
     std::map<std::string, std::vector<Sample>> alone;
     for (const auto& [op, time_us] : traced_operations()) {
       const double over_unit = measured_over_unit(op, time_us, sms);
-      const Bound bound = kernel_cost(op, gpu_, unit_, sms).bound;
+      const Limit bound = kernel_cost(op, gpu_, unit_, sms).limited_by;
       if (op.op == "gemm_fp8" || op.op == "grouped_gemm_fp8") {
-        if (bound == Bound::kTensor && op.flops.count() >= kSmallestFlops) {
+        if (bound == Limit::kTensor && op.flops.count() >= kSmallestFlops) {
           slowdown.push_back(
               {time_us / to_microseconds(kernel_cost(op, gpu_, fitted_, sms).time), time_us});
         }
@@ -318,7 +318,7 @@ class RooflineFit {
         continue;  // two at a time on two streams: the duration of one says nothing
       } else if (op.op == "gemm_fp8_wgrad" || op.op == "attention_bwd") {
         alone[std::string(op.op)].push_back({1 / over_unit, time_us});
-      } else if (bound == Bound::kHbm && op.op.substr(0, 3) != "ep_" &&
+      } else if (bound == Limit::kHbm && op.op.substr(0, 3) != "ep_" &&
                  op.op.substr(0, 4) != "gate") {
         alone["hbm"].push_back({1 / over_unit, time_us});
       }

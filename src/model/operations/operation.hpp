@@ -14,6 +14,19 @@ namespace pipecast {
 
 enum class Stream : std::uint8_t { kCompute, kSide, kCommunication };
 
+/// Extents of an attention kernel. Queries are the last of the keys, so that a causal mask hides
+/// nothing of the first `keys - queries`.
+struct AttentionShape {
+  std::int64_t batch = 0;     ///< sequences
+  std::int64_t heads = 0;     ///< query heads
+  std::int64_t kv_heads = 0;  ///< heads of keys and values; 1 for absorbed MLA
+  std::int64_t queries = 0;   ///< per sequence
+  std::int64_t keys = 0;      ///< per sequence
+  std::int64_t qk_dim = 0;    ///< dimension of queries and keys
+  std::int64_t v_dim = 0;
+  bool causal = false;
+};
+
 /// One kernel launch.
 struct Operation {
   std::string_view
@@ -21,12 +34,15 @@ struct Operation {
   std::string_view label{};  ///< which matrix product ("q_b", "routed_gate_up_wgrad") or tensor;
                              ///< empty if `op` says all
   Precision precision = Precision::kBf16;  ///< of the multiplied operands, or of the moved elements
-  std::int64_t m = 0;  ///< matrix products: rows (of all groups together), columns, depth; else 0
+  /// Matrix products: rows (of all groups together), columns, depth. Kernels that move memory: rows
+  /// and columns in m and n where they have them. Else 0.
+  std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t k = 0;
   std::int64_t groups = 1;  ///< experts in a grouped product
-  Flops flops{};            ///< useful work: 2 m n k, or attention's causal half
-  Bytes read{};             ///< from HBM, every operand once
+  AttentionShape attention{};
+  Flops flops{};  ///< useful work: 2 m n k, or attention's causal half
+  Bytes read{};   ///< from HBM, every operand once
   Bytes written{};
   Stream stream = Stream::kCompute;
 };

@@ -16,7 +16,7 @@ KernelCost exchange_counts(const Operation& op, const GpuSpec&, const Calibratio
   return {.time = duration_from_seconds(notify(calibration).value * 1e-6),
           .flops = op.flops,
           .hbm_bytes = op.read + op.written,
-          .bound = Bound::kLatency};
+          .limited_by = Limit::kLatency};
 }
 
 KernelCost layout(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,

@@ -4,6 +4,28 @@
 
 namespace pipecast {
 
+std::string_view name_of(Limit limit) {
+  switch (limit) {
+    case Limit::kTensor:
+      return "tensor";
+    case Limit::kHbm:
+      return "hbm";
+    case Limit::kL2:
+      return "l2";
+    case Limit::kSmem:
+      return "smem";
+    case Limit::kPromotion:
+      return "promotion";
+    case Limit::kIssue:
+      return "issue";
+    case Limit::kLatency:
+      return "latency";
+    case Limit::kOccupancy:
+      return "occupancy";
+  }
+  return "";
+}
+
 KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu,
                        const CalibrationSpec& calibration, int sms) {
   return Registry<KernelKind>::instance().find(operation.op).cost(operation, gpu, calibration, sms);
@@ -17,7 +39,7 @@ KernelCost streaming(const Operation& operation, const GpuSpec& gpu,
   return {.time = std::max(memory, floor),
           .flops = operation.flops,
           .hbm_bytes = bytes,
-          .bound = memory >= floor ? Bound::kHbm : Bound::kLatency};
+          .limited_by = memory >= floor ? Limit::kHbm : Limit::kLatency};
 }
 
 KernelCost roofline(const Operation& operation, FlopRate tensor_rate, const GpuSpec& gpu,
@@ -26,7 +48,7 @@ KernelCost roofline(const Operation& operation, FlopRate tensor_rate, const GpuS
   const Duration compute = operation.flops / tensor_rate;
   if (compute > cost.time) {
     cost.time = compute;
-    cost.bound = Bound::kTensor;
+    cost.limited_by = Limit::kTensor;
   }
   return cost;
 }

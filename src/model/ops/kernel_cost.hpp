@@ -1,6 +1,10 @@
 /// Time of one kernel alone on some of a GPU's SMs: a roofline whose efficiencies were measured.
 #pragma once
 
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/registry.hpp"
@@ -10,26 +14,54 @@
 
 namespace pipecast {
 
-/// What limits a kernel.
-enum class Bound { kTensor, kHbm, kLatency };
+/// What limits a kernel: the resource that the largest part of its time waits for.
+enum class Limit : std::uint8_t {
+  kTensor,     ///< tensor-core issue
+  kHbm,        ///< bytes from or to HBM
+  kL2,         ///< bytes between L2 and the SMs
+  kSmem,       ///< bytes between shared memory and the tensor cores
+  kPromotion,  ///< partial sums to FP32 on the CUDA cores
+  kIssue,      ///< instructions of the CUDA cores
+  kLatency,    ///< launch, prologue, pipeline fill
+  kOccupancy,  ///< SMs that idle because there are too few thread blocks
+};
 
-constexpr std::string_view name_of(Bound bound) {
-  switch (bound) {
-    case Bound::kTensor:
-      return "tensor";
-    case Bound::kHbm:
-      return "hbm";
-    case Bound::kLatency:
-      return "latency";
-  }
-  return "";
-}
+std::string_view name_of(Limit limit);
+
+/// A named share of a kernel's cycles.
+struct KernelPart {
+  std::string_view name{};
+  double cycles = 0;
+};
+
+/// How a kernel's work is cut into thread blocks. All zero where the model does not count them.
+struct KernelTiling {
+  std::int64_t block_m = 0;  ///< rows of an output tile
+  std::int64_t block_n = 0;  ///< columns of an output tile
+  std::int64_t blocks = 0;   ///< thread blocks, or tiles of a persistent kernel
+  std::int64_t waves = 0;
+};
+
+inline constexpr std::size_t kMaxKernelParts = 8;
 
 struct KernelCost {
   Duration time;
+  double cycles = 0;  ///< SM clocks in `time`, at `clock`
+  Frequency clock{};  ///< what the chip sustains under this load
   Flops flops;
   Bytes hbm_bytes;
-  Bound bound{};
+  Bytes l2_bytes{};  ///< between L2 and the SMs
+  Limit limited_by{};
+  KernelTiling tiling{};
+  /// What the critical SM does when; adds up to `cycles`. Unused ones, at the end, have no name.
+  std::array<KernelPart, kMaxKernelParts> parts{};
+};
+
+/// An extent that defines an operation's shape: `--NAME` on the command line, a column of a table.
+struct KernelOption {
+  std::string_view name;
+  std::string_view meaning;
+  std::optional<std::int64_t> fallback{};  ///< none: must be given
 };
 
 /// What a kernel's file registers, under the operation's name.
@@ -39,6 +71,11 @@ struct KernelKind {
   KernelCost (*cost)(const Operation&, const GpuSpec&, const CalibrationSpec&, int sms) = nullptr;
   /// The measured constant that decides the time of a large one.
   const Constant& (*constant)(const CalibrationSpec&) = nullptr;
+  std::span<const KernelOption> options{};
+  /// The operation of that shape.
+  /// @param values  one per option, in their order
+  /// @throws Error if an extent makes no sense
+  Operation (*make)(std::string_view op, std::span<const std::int64_t> values) = nullptr;
 };
 
 /// Cost of `operation` by the kernel registered under its name.

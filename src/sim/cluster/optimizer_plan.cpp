@@ -51,7 +51,7 @@ OptimizerPlan plan_optimizer(const Scenario& scenario, const PlanSpec& plan,
     const KernelCost cost =
         kernel_cost(op, scenario.cluster.gpu, scenario.calibration, scenario.cluster.gpu.sm_count);
     out.update += cost.time + gap;
-    out.work.push_back({op.op, name_of(cost.bound), cost.time + gap});
+    out.work.push_back({op.op, name_of(cost.limited_by), cost.time + gap});
   }
   return out;
 }

@@ -143,7 +143,7 @@ ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& op
   for (std::size_t i = first; i < last; ++i) {
     const KernelCost cost = kernel_cost(operations[i], gpu, calibration, sms);
     const Duration time = scaled(cost.time, slowdown);
-    add_share(piece.work, operations[i].op, pipecast::name_of(cost.bound), time);
+    add_share(piece.work, operations[i].op, pipecast::name_of(cost.limited_by), time);
     add_share(piece.work, "launch_gap", "latency", gap);
     piece.duration += time + gap;
   }

@@ -146,11 +146,11 @@ TEST_CASE("a kernel says what limits it", "[ops]") {
     return kernel_cost(op, round_gpu(), calibration, 100);
   };
   const KernelCost large = cost(product("gemm_bf16", 12'800, 12'800, 12'800));
-  REQUIRE(name_of(large.bound) == "tensor");
+  REQUIRE(name_of(large.limited_by) == "tensor");
   const KernelCost flat = cost(product("gemm_bf16", 12'800, 12'800, 1));
-  REQUIRE(name_of(flat.bound) == "hbm");
+  REQUIRE(name_of(flat.limited_by) == "hbm");
   const KernelCost small = cost({.op = "elementwise", .read = Bytes(1)});
-  REQUIRE(name_of(small.bound) == "latency");
+  REQUIRE(name_of(small.limited_by) == "latency");
   REQUIRE(small.time == microseconds(2));
 }
 
@@ -161,7 +161,7 @@ TEST_CASE("an exchange of counts takes its measured time", "[ops]") {
   const KernelCost cost =
       kernel_cost({.op = op, .read = Bytes(1'000)}, round_gpu(), calibration, 100);
   REQUIRE(cost.time == microseconds(50));
-  REQUIRE(cost.bound == Bound::kLatency);
+  REQUIRE(cost.limited_by == Limit::kLatency);
 }
 
 TEST_CASE("an efficiency divides the time of the kernels it belongs to", "[ops][property]") {
