@@ -13,12 +13,15 @@ inline CalibrationSpec ideal_calibration() {
   CalibrationSpec c;
   c.gpu = "round";
   for (Constant* constant :
-       {&c.tensor.gemm_fp8, &c.tensor.grouped_gemm_fp8, &c.tensor.gemm_fp8_wgrad,
-        &c.tensor.gemm_bf16, &c.tensor.attention_forward, &c.tensor.attention_backward, &c.link.hbm,
-        &c.link.nvlink, &c.link.nic, &c.contention.computation, &c.contention.dispatch,
-        &c.contention.combine}) {
+       {&c.product.issue_bf16, &c.product.hbm, &c.product.one_wave_factor,
+        &c.tensor.attention_forward, &c.tensor.attention_backward, &c.link.hbm, &c.link.nvlink,
+        &c.link.nic, &c.contention.computation, &c.contention.dispatch, &c.contention.combine}) {
     *constant = one;
   }
+  c.clock.loaded_ghz.value = 1;  // the round GPU's only clock
+  c.clock.settling_us.value = 1;
+  c.product.tallest_tile.value = 256;
+  c.product.widest_tile.value = 192;
   c.communication.bytes_per_second_per_sm.value = 1e12;
   return c;
 }
@@ -29,9 +32,13 @@ inline GpuSpec round_gpu() {
   gpu.name = "round";
   gpu.sm_count = 100;
   gpu.tensor_clock = Frequency(1e9);
+  gpu.max_clock = Frequency(1e9);
   gpu.bf16_flop_per_clock_per_sm = 1000;
   gpu.fp8_flop_per_clock_per_sm = 2000;
   gpu.hbm_bandwidth = Bandwidth(1e12);
+  gpu.l2_capacity = Bytes(50'000'000);
+  gpu.l2_bytes_per_clock_per_sm = 1e6;  // no limit
+  gpu.shared_memory_bytes_per_clock_per_sm = 1e6;
   gpu.hbm_capacity = Bytes(80'000'000'000);
   return gpu;
 }

@@ -8,10 +8,11 @@ namespace pipecast {
 
 std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
   return {
-      {"tensor.gemm_fp8", &c.tensor.gemm_fp8},
-      {"tensor.grouped_gemm_fp8", &c.tensor.grouped_gemm_fp8},
-      {"tensor.gemm_fp8_wgrad", &c.tensor.gemm_fp8_wgrad},
-      {"tensor.gemm_bf16", &c.tensor.gemm_bf16},
+      {"clock.loaded_ghz", &c.clock.loaded_ghz},
+      {"product.drain_cycles", &c.product.drain_cycles},
+      {"product.gradient_drain_cycles", &c.product.gradient_drain_cycles},
+      {"product.epilogue_cycles_fp8", &c.product.epilogue_cycles_fp8},
+      {"product.issue_bf16", &c.product.issue_bf16},
       {"tensor.attention_forward", &c.tensor.attention_forward},
       {"tensor.attention_backward", &c.tensor.attention_backward},
       {"link.hbm", &c.link.hbm},
@@ -86,7 +87,10 @@ std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec&
 const std::vector<Resource>& resources() {
   static const std::vector<Resource> kResources = {
       {"tensor_cores",
-       [](ClusterSpec& c, double f) { c.gpu.tensor_clock = c.gpu.tensor_clock * f; }},
+       [](ClusterSpec& c, double f) {
+         c.gpu.bf16_flop_per_clock_per_sm *= f;
+         c.gpu.fp8_flop_per_clock_per_sm *= f;
+       }},
       {"hbm_bandwidth",
        [](ClusterSpec& c, double f) { c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f; }},
       {"nvlink_bandwidth",

@@ -27,6 +27,18 @@ struct AttentionShape {
   bool causal = false;
 };
 
+/// What a matrix product may be asked to do differently: hardware and software that one wonders
+/// about.
+struct ProductOptions {
+  bool promotion = true;           ///< FP8: partial sums go to FP32 registers every 128 of K
+  bool full_accumulation = false;  ///< FP8: the tensor core accumulates in FP32
+  bool native_scaling = false;     ///< FP8: the tensor core applies the scales of 128 elements
+  bool with_cast = false;          ///< FP8: timed together with the cast of a BF16 A
+  bool masked = false;  ///< groups have a fixed capacity instead of following one another
+  int block_m = 0;      ///< rows of the tile; 0: the kernel's choice
+  int block_n = 0;      ///< columns of the tile, given together with its rows
+};
+
 /// One kernel launch.
 struct Operation {
   std::string_view
@@ -41,6 +53,7 @@ struct Operation {
   std::int64_t k = 0;
   std::int64_t groups = 1;  ///< experts in a grouped product
   AttentionShape attention{};
+  ProductOptions product{};
   Flops flops{};  ///< useful work: 2 m n k, or attention's causal half
   Bytes read{};   ///< from HBM, every operand once
   Bytes written{};

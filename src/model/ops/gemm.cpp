@@ -1,58 +1,116 @@
-/// Matrix products: tensor-core rate times a measured efficiency, less the SMs that idle in the
-/// last wave. Not modelled: the choice of tile, prologue and epilogue, L2 reuse; docs/model.md says
-/// what that costs.
-#include "model/ops/kernel_cost.hpp"
+/// Matrix products by the names that layers launch them under.
+#include <array>
+
+#include "model/operations/product_shapes.hpp"
+#include "model/ops/gemm_model.hpp"
 
 namespace pipecast {
 
 namespace {
 
-// One output tile of a thread block, as DeepGEMM and cuBLAS choose for large products on Hopper.
-constexpr std::int64_t kTileM = 128;
-constexpr std::int64_t kTileN = 128;
-
-/// Useful share of what the SMs could compute meanwhile: tiles and waves are whole, the last tile of
-/// a row or column and the last wave are not. A part of a tile takes as long as the whole.
-double wave_occupancy(const Operation& op, int sms) {
-  const std::int64_t rows_per_group = ceil_div(op.m, op.groups);
-  const std::int64_t tiles = op.groups * ceil_div(rows_per_group, kTileM) * ceil_div(op.n, kTileN);
-  const std::int64_t slots = ceil_div(tiles, sms) * sms;
-  return static_cast<double>(op.m) * static_cast<double>(op.n) /
-         (static_cast<double>(slots) * static_cast<double>(kTileM * kTileN));
-}
-
-template <Constant TensorEfficiency::*kEfficiency>
+template <Constant ProductConstants::*kConstant>
 const Constant& constant(const CalibrationSpec& calibration) {
-  return calibration.tensor.*kEfficiency;
+  return calibration.product.*kConstant;
 }
 
-template <Constant TensorEfficiency::*kEfficiency, Precision kPrecision>
-KernelCost gemm(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+Product product_of(const Operation& op, ProductKind kind, Fp8Rows rows) {
+  const bool fp8 = kind != ProductKind::kBf16;
+  const double element = fp8 ? 1 : 2;
+  const auto area = [=](std::int64_t a, std::int64_t b) {
+    return element * static_cast<double>(a) * static_cast<double>(b);
+  };
+  return {.kind = kind,
+          .rows = rows,
+          .extents = {.rows = ceil_div(op.m, op.groups), .n = op.n, .k = op.k, .groups = op.groups},
+          .options = op.product,
+          .flops = op.flops.count(),
+          .hbm_bytes = static_cast<double>((op.read + op.written).count()),
+          .a_bytes = area(op.m, op.k),
+          .weight_bytes = area(op.n, op.k) * static_cast<double>(op.groups)};
+}
+
+template <ProductKind kKind, Fp8Rows kRows = Fp8Rows::kDense>
+KernelCost cost(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
                 int sms) {
   require(op.m > 0 && op.n > 0 && op.k > 0 && op.groups > 0,
           "{} {}: extents must be positive: m={} n={} k={} groups={}", op.op, op.label, op.m, op.n,
           op.k, op.groups);
-  const FlopRate peak = gpu.tensor_peak(kPrecision, sms);
-  require(peak.count() > 0, "{} has no {} tensor cores; set plan.precision.gemm to bf16", gpu.name,
-          name_of(kPrecision));
-  const double efficiency = constant<kEfficiency>(calibration).value * wave_occupancy(op, sms);
-  return roofline(op, peak * efficiency, gpu, calibration);
+  require(kKind == ProductKind::kBf16 || gpu.fp8_flop_per_clock_per_sm > 0,
+          "{} has no fp8 tensor cores; set plan.precision.gemm to bf16", gpu.name);
+  const Fp8Rows rows = op.product.masked ? Fp8Rows::kMasked : kRows;
+  return product_cost(product_of(op, kKind, rows), gpu, calibration, sms);
 }
 
-template <Constant TensorEfficiency::*kEfficiency, Precision kPrecision>
-constexpr KernelKind kKind{gemm<kEfficiency, kPrecision>, constant<kEfficiency>};
+constexpr KernelOption kM{.name = "m", .meaning = "rows of A and C, of all groups together"};
+constexpr KernelOption kN{.name = "n", .meaning = "columns of B and C"};
+constexpr KernelOption kK{.name = "k", .meaning = "depth: columns of A, rows of B"};
+constexpr KernelOption kGroups{.name = "groups",
+                               .meaning = "experts, each with its share of the rows and its own B",
+                               .fallback = 1};
+constexpr KernelOption kBlockM{
+    .name = "block-m", .meaning = "rows of an output tile; 0: the kernel's choice", .fallback = 0};
+constexpr KernelOption kBlockN{.name = "block-n",
+                               .meaning = "columns of an output tile; 0: the kernel's choice",
+                               .fallback = 0};
+constexpr KernelOption kPromotion{
+    .name = "promotion",
+    .meaning = "1: partial sums go to FP32 registers every 128 of K; 0: they stay, less exact",
+    .fallback = 1};
+constexpr KernelOption kAccumulation{.name = "full-accumulation",
+                                     .meaning = "1: the tensor core accumulates in FP32",
+                                     .fallback = 0};
+constexpr KernelOption kScaling{.name = "native-scaling",
+                                .meaning = "1: the tensor core applies the scales of 128 elements",
+                                .fallback = 0};
+constexpr KernelOption kCast{
+    .name = "cast", .meaning = "1: with the cast of a BF16 A in the time", .fallback = 0};
 
-constexpr KernelKind kBf16 = kKind<&TensorEfficiency::gemm_bf16, Precision::kBf16>;
+constexpr KernelOption kMasked{
+    .name = "masked",
+    .meaning =
+        "1: every group has its capacity of rows, of which a count says how many are real; 0: "
+        "groups follow one another",
+    .fallback = 0};
+
+constexpr std::array kBf16Options = {kM, kN, kK, kGroups, kBlockM, kBlockN};
+constexpr std::array kFp8Options = {
+    kM, kN, kK, kGroups, kBlockM, kBlockN, kPromotion, kAccumulation, kScaling, kCast, kMasked};
+
+Operation make(std::string_view op, std::span<const std::int64_t> values) {
+  require(values[0] > 0 && values[1] > 0 && values[2] > 0 && values[3] > 0,
+          "{}: extents must be positive: m={} n={} k={} groups={}", op, values[0], values[1],
+          values[2], values[3]);
+  Operation out = product_operation(op, values[0], values[1], values[2], values[3]);
+  out.product.block_m = static_cast<int>(values[4]);
+  out.product.block_n = static_cast<int>(values[5]);
+  if (values.size() > kBf16Options.size()) {
+    out.product.promotion = values[6] != 0;
+    out.product.full_accumulation = values[7] != 0;
+    out.product.native_scaling = values[8] != 0;
+    out.product.with_cast = values[9] != 0;
+    out.product.masked = values[10] != 0;
+  }
+  return out;
+}
+
+template <ProductKind kKind, Fp8Rows kRows, Constant ProductConstants::*kConstant>
+constexpr KernelKind kFp8Kind{cost<kKind, kRows>, constant<kConstant>, kFp8Options, make};
+
+constexpr KernelKind kBf16Kind{cost<ProductKind::kBf16>, constant<&ProductConstants::issue_bf16>,
+                               kBf16Options, make};
+
 const Register<KernelKind> kEntries[] = {
-    {"gemm_fp8", kKind<&TensorEfficiency::gemm_fp8, Precision::kFp8>},
-    {"grouped_gemm_fp8", kKind<&TensorEfficiency::grouped_gemm_fp8, Precision::kFp8>},
-    {"gemm_fp8_wgrad", kKind<&TensorEfficiency::gemm_fp8_wgrad, Precision::kFp8>},
-    {"gemm_bf16", kBf16},
-    {"grouped_gemm_bf16", kBf16},
-    {"gemm_bf16_wgrad", kBf16},
-    {"gate_gemm_fwd", kBf16},
-    {"gate_gemm_dgrad", kBf16},
-    {"gate_gemm_wgrad", kBf16},
+    {"gemm_fp8", kFp8Kind<ProductKind::kFp8, Fp8Rows::kDense, &ProductConstants::drain_cycles>},
+    {"grouped_gemm_fp8",
+     kFp8Kind<ProductKind::kFp8, Fp8Rows::kContiguous, &ProductConstants::drain_cycles>},
+    {"gemm_fp8_wgrad", kFp8Kind<ProductKind::kFp8Gradient, Fp8Rows::kGradient,
+                                &ProductConstants::gradient_drain_cycles>},
+    {"gemm_bf16", kBf16Kind},
+    {"grouped_gemm_bf16", kBf16Kind},
+    {"gemm_bf16_wgrad", kBf16Kind},
+    {"gate_gemm_fwd", kBf16Kind},
+    {"gate_gemm_dgrad", kBf16Kind},
+    {"gate_gemm_wgrad", kBf16Kind},
 };
 
 }  // namespace

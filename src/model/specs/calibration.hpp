@@ -13,13 +13,39 @@ struct Constant {
   std::string source;
 };
 
+struct ClockConstants {
+  Constant loaded_ghz;   ///< SM clock with all tensor cores busy for long
+  Constant settling_us;  ///< time constant with which the clock falls under load
+};
+
+/// Matrix products: cycles of the parts of a tile that arithmetic does not give.
+struct ProductConstants {
+  Constant drain_cycles;           ///< FP8: wait for the tensor cores before each promotion
+  Constant gradient_drain_cycles;  ///< the same in weight gradients, whose scales differ by column
+  Constant uneven_columns;  ///< FP8: extra share of a tile's loop at 128 columns, where the columns
+                            ///< are an odd multiple of 16; grows with their square
+  Constant epilogue_cycles_fp8;   ///< per 128 results
+  Constant epilogue_cycles_bf16;  ///< per 128 results
+  Constant issue_bf16;            ///< cycles over those that the tensor cores need, >= 1
+  Constant partial_row_cycles;    ///< per missing row of the last 64 and 128 of K
+  Constant hbm;                   ///< fraction of the line rate that operands stream at
+  Constant launch_us;             ///< before the first and after the last tile
+  /// Launches of a single wave that keep more than 79 % of the SMs busy were measured far slower
+  /// than several waves of the same tile (H100 table): a factor at 20,480 results per tile, and
+  /// cycles per 128 of K at 24,576 and 32,768. Mechanism unknown; 1 and 0 switch it off.
+  Constant one_wave_factor;
+  Constant one_wave_cycles;
+  Constant tallest_tile;  ///< rows of the tallest FP8 tile that the measured version offers
+  Constant widest_tile;   ///< columns of the widest one
+  /// The cast of A that the FP8 table's times include, where they do: its launch, and the rate at
+  /// which its thread blocks start. Block rate 0: the table's times are products alone.
+  Constant cast_launch_us;
+  Constant cast_blocks_per_us;
+};
+
 /// Fractions of the dense tensor-core peak of the SMs in use, isolated kernels of at least 20
 /// GFLOP.
 struct TensorEfficiency {
-  Constant gemm_fp8;
-  Constant grouped_gemm_fp8;
-  Constant gemm_fp8_wgrad;
-  Constant gemm_bf16;
   Constant attention_forward;
   Constant attention_backward;
 };
@@ -52,6 +78,8 @@ struct ContentionConstants {
 
 struct CalibrationSpec {
   std::string gpu;  ///< name of the GPU it was measured on
+  ClockConstants clock;
+  ProductConstants product;
   TensorEfficiency tensor;
   LinkEfficiency link;
   LatencyConstants latency;

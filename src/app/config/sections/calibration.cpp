@@ -31,11 +31,53 @@ void describe(Fields& f, Constant& c) {
   f.check(c.value <= c.high, "value", "{} is above high = {}", c.value, c.high);
 }
 
+void describe(Fields& f, ClockConstants& clock) {
+  bounded(f, "loaded_ghz", clock.loaded_ghz, "SM clock with all tensor cores busy for long", 0.1,
+          10);
+  bounded(f, "settling_us", clock.settling_us,
+          "microseconds in which the clock falls by 63 % of its way under load", 1, kLongest);
+}
+
+void describe(Fields& f, ProductConstants& p) {
+  constexpr double kMost = 1e6;  // cycles
+  bounded(f, "drain_cycles", p.drain_cycles,
+          "cycles of waiting for the tensor cores before each FP8 promotion", 0, kMost);
+  bounded(f, "gradient_drain_cycles", p.gradient_drain_cycles,
+          "the same in weight gradients, whose scales differ by column", 0, kMost);
+  bounded(f, "uneven_columns", p.uneven_columns,
+          "extra share of an FP8 tile's loop where its columns are an odd multiple of 16, at 128",
+          0, 10);
+  bounded(f, "epilogue_cycles_fp8", p.epilogue_cycles_fp8, "cycles per 128 results of FP8 tiles", 0,
+          kMost);
+  bounded(f, "epilogue_cycles_bf16", p.epilogue_cycles_bf16, "cycles per 128 results of BF16 tiles",
+          0, kMost);
+  bounded(f, "issue_bf16", p.issue_bf16,
+          "cycles of a BF16 tile's loop over those that its tensor cores need", 1, 10);
+  bounded(f, "partial_row_cycles", p.partial_row_cycles,
+          "cycles per 128 of K for each row that the last 64 rows lack", 0, kMost);
+  fraction(f, "hbm", p.hbm, "operands of products, of the memory's line rate");
+  bounded(f, "launch_us", p.launch_us, "microseconds before the first and after the last tile", 0,
+          kLongest);
+  bounded(f, "one_wave_factor", p.one_wave_factor,
+          "FP8 loop of a single wave over that of many, tiles of 20,480 results; 1: no difference",
+          1, 100);
+  bounded(
+      f, "one_wave_cycles", p.one_wave_cycles,
+      "cycles per 128 of K of a single full wave of tiles of 24,576 or 32,768 results; 0: as many "
+      "waves",
+      0, kMost);
+  bounded(f, "tallest_tile", p.tallest_tile,
+          "rows of the tallest FP8 tile of the measured version", 128, 256);
+  bounded(f, "widest_tile", p.widest_tile, "columns of the widest FP8 tile of the measured version",
+          16, 192);
+  bounded(f, "cast_launch_us", p.cast_launch_us,
+          "microseconds of launching the cast that FP8 tables include", 0, kLongest);
+  bounded(f, "cast_blocks_per_us", p.cast_blocks_per_us,
+          "thread blocks that this cast starts in a microsecond; 0: tables time products alone", 0,
+          1e9);
+}
+
 void describe(Fields& f, TensorEfficiency& t) {
-  fraction(f, "gemm_fp8", t.gemm_fp8, "FP8 matrix products");
-  fraction(f, "grouped_gemm_fp8", t.grouped_gemm_fp8, "FP8 matrix products of the routed experts");
-  fraction(f, "gemm_fp8_wgrad", t.gemm_fp8_wgrad, "FP8 matrix products of weight gradients");
-  fraction(f, "gemm_bf16", t.gemm_bf16, "BF16 matrix products");
   fraction(f, "attention_forward", t.attention_forward, "attention forward, causal operations");
   fraction(f, "attention_backward", t.attention_backward, "attention backward, causal operations");
 }
@@ -72,6 +114,8 @@ void describe(Fields& f, ContentionConstants& contention) {
 
 void describe(Fields& f, CalibrationSpec& calibration) {
   f.required("gpu", calibration.gpu, "name of the GPU that it was measured on");
+  f.required("clock", calibration.clock, "SM clock under load");
+  f.required("product", calibration.product, "matrix products");
   f.required("tensor", calibration.tensor, "fractions of the dense tensor-core peak");
   f.required("link", calibration.link, "fractions of line rates");
   f.required("latency", calibration.latency, "fixed times");

@@ -1,0 +1,281 @@
+#include "model/ops/gemm_model.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "model/ops/clock.hpp"
+
+namespace pipecast {
+
+namespace {
+
+constexpr double kBlockBytes = 128;       // of a row of A or column of B per block of K
+constexpr double kWarpgroupRows = 64;     // rows of one tensor-core instruction
+constexpr double kFp32Lanes = 128;        // FP32 multiply-adds per clock and SM (H100 whitepaper)
+constexpr std::int64_t kRasterRows = 16;  // row blocks that stay while columns pass (DeepGEMM)
+
+// Tiles of cuBLAS's Hopper kernels; the fastest for the shape is taken, as its heuristic aims to.
+constexpr std::array<GemmTile, 10> kBf16Tiles = {{{64, 64},
+                                                  {64, 128},
+                                                  {64, 256},
+                                                  {128, 64},
+                                                  {128, 128},
+                                                  {128, 192},
+                                                  {128, 256},
+                                                  {192, 128},
+                                                  {256, 64},
+                                                  {256, 128}}};
+
+bool is_fp8(const Product& product) { return product.kind != ProductKind::kBf16; }
+
+double k_per_block(const Product& product) {
+  return is_fp8(product) ? kBlockBytes : kBlockBytes / 2;
+}
+
+double k_blocks(const Product& product) {
+  const auto per_block = static_cast<std::int64_t>(k_per_block(product));
+  return static_cast<double>(ceil_div(product.extents.k, per_block));
+}
+
+double warpgroups(GemmTile tile) { return tile.m <= kWarpgroupRows ? 1 : 2; }
+
+double results(GemmTile tile) { return static_cast<double>(tile.m) * tile.n; }
+
+/// Tiles whose columns are an odd multiple of 16 cross the 128-wide blocks of weight scales inside
+/// a register fragment; the measured surcharge grows with the square of the columns.
+double unevenness(const Product& product, GemmTile tile, const ProductConstants& constants) {
+  if (!is_fp8(product) || tile.n % 32 != 16) return 1;
+  const double columns = tile.n / 128.0;
+  return 1 + constants.uneven_columns.value * columns * columns;
+}
+
+bool promotes(const Product& product, const GpuSpec& gpu) {
+  // Either the sums lack bits or the scales must be applied outside: both need the CUDA cores.
+  const bool bits = product.options.full_accumulation || gpu.fp8_full_accumulation;
+  const bool scales = product.options.native_scaling || gpu.fp8_native_scaling;
+  return product.options.promotion && !(bits && scales);
+}
+
+/// Where two streams of work overlap imperfectly: the cube root of the sum of their cubes, which
+/// is the longer one when they differ and 26 % more when they are equal.
+double overlapped(double a, double b) { return std::cbrt(a * a * a + b * b * b); }
+
+double streaming_rate(const GpuSpec& gpu, const CalibrationSpec& calibration) {
+  return gpu.hbm_bandwidth.count() * calibration.product.hbm.value;
+}
+
+/// Bytes from HBM with the re-reads of an operand that L2 cannot hold while tiles are visited in
+/// bands of kRasterRows row blocks.
+double hbm_bytes(const Product& product, GemmTile tile, const GpuSpec& gpu) {
+  const auto capacity = static_cast<double>(gpu.l2_capacity.count());
+  if (product.a_bytes + product.weight_bytes <= capacity) return product.hbm_bytes;
+  const double bands = static_cast<double>(
+      ceil_div(ceil_div(product.extents.rows, std::int64_t{tile.m}), kRasterRows));
+  const double band = product.a_bytes / (bands * static_cast<double>(product.extents.groups));
+  const double weights = product.weight_bytes / static_cast<double>(product.extents.groups);
+  if (band + weights <= capacity) return product.hbm_bytes;
+  return product.hbm_bytes + (bands - 1) * product.weight_bytes;
+}
+
+/// What one launch comes to with one tile; all in cycles but the seconds.
+struct Launch {
+  GemmTile tile;
+  TileLoop loop;
+  double tiles = 0;
+  double waves = 0;
+  double blocks = 0;  // of K
+  double stall = 0;   // of a single wave, in the whole main loop
+  double epilogue = 0;
+  double partial = 0;
+  double hbm_bytes = 0;
+  double busy_cycles = 0;  // of the critical SM, launch and memory apart
+  Frequency clock{};
+  double busy_seconds = 0;
+  double memory_seconds = 0;
+
+  [[nodiscard]] double seconds() const { return overlapped(busy_seconds, memory_seconds); }
+};
+
+/// What a launch of one wave takes more than one of many waves per block of K.
+double one_wave_stall(const Product& product, const Launch& launch, int sms,
+                      const ProductConstants& constants) {
+  constexpr double kStallingShare = 0.79;  // of the SMs' rows; fewer were not slow
+  if (launch.waves > 1 || product.kind != ProductKind::kFp8) return 0;
+  const double loop = launch.loop.cycles();
+  const double size = results(launch.tile);
+  if (size == 20480) return loop * (constants.one_wave_factor.value - 1);
+  if (size != 24576 && size != 32768) return 0;
+  const double rows =
+      std::ceil(static_cast<double>(product.extents.rows) / kWarpgroupRows) * kWarpgroupRows;
+  const double share = rows * static_cast<double>(product.extents.groups) *
+                       static_cast<double>(launch.tile.column_blocks(product.extents)) /
+                       (static_cast<double>(sms) * launch.tile.m);
+  return share > kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
+}
+
+Launch launch_of(const Product& product, GemmTile tile, const GpuSpec& gpu,
+                 const CalibrationSpec& calibration, int sms) {
+  const ProductConstants& constants = calibration.product;
+  Launch launch{.tile = tile, .loop = tile_loop(product, tile, gpu, calibration)};
+  const std::int64_t tiles = tile.count(product.extents);
+  launch.tiles = static_cast<double>(tiles);
+  launch.waves = static_cast<double>(ceil_div(tiles, std::int64_t{sms}));
+  launch.blocks = k_blocks(product);
+  launch.stall = launch.blocks * one_wave_stall(product, launch, sms, constants);
+  const Constant& per_128 =
+      is_fp8(product) ? constants.epilogue_cycles_fp8 : constants.epilogue_cycles_bf16;
+  launch.epilogue =
+      launch.waves * per_128.value * results(tile) / 128 * unevenness(product, tile, constants);
+  // Rows beyond the matrix are filled with zeros one by one on their way into shared memory.
+  constexpr std::int64_t kRows = 64;
+  const std::int64_t missing = (kRows - product.extents.rows % kRows) % kRows;
+  launch.partial = is_fp8(product) ? launch.blocks * constants.partial_row_cycles.value *
+                                         static_cast<double>(missing)
+                                   : 0;
+  launch.busy_cycles = launch.waves * launch.blocks * launch.loop.cycles() + launch.stall +
+                       launch.epilogue + launch.partial;
+  const double per_clock =
+      is_fp8(product) ? gpu.fp8_flop_per_clock_per_sm : gpu.bf16_flop_per_clock_per_sm;
+  const double use = product.flops / (per_clock * gpu.sm_count * launch.busy_cycles);
+  launch.clock = sustained_clock(gpu, calibration, use, launch.busy_cycles / gpu.max_clock.count());
+  launch.busy_seconds = launch.busy_cycles / launch.clock.count();
+  launch.hbm_bytes = hbm_bytes(product, tile, gpu);
+  launch.memory_seconds = launch.hbm_bytes / streaming_rate(gpu, calibration);
+  return launch;
+}
+
+Launch best_launch(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                   int sms) {
+  if (is_fp8(product) || product.options.block_m > 0) {
+    return launch_of(product, tile_of(product, gpu, calibration, sms), gpu, calibration, sms);
+  }
+  Launch best;
+  for (const GemmTile tile : kBf16Tiles) {
+    const Launch launch = launch_of(product, tile, gpu, calibration, sms);
+    if (best.tile.m == 0 || launch.seconds() < best.seconds()) best = launch;
+  }
+  return best;
+}
+
+Limit limit_of(const Launch& launch, const Product& product, double launch_seconds, int sms) {
+  if (launch_seconds > launch.seconds()) return Limit::kLatency;
+  if (launch.memory_seconds > launch.busy_seconds) return Limit::kHbm;
+  const double loops = launch.waves * launch.blocks;
+  const double tensor = loops * launch.loop.tensor;
+  const double promotion = loops * launch.loop.promotion;
+  const double feed = loops * launch.loop.feed;
+  if (std::max({tensor, promotion, feed}) < launch.epilogue + launch.partial + launch.stall) {
+    return Limit::kLatency;
+  }
+  if (feed > 0) return launch.loop.from_l2 > launch.loop.from_smem ? Limit::kL2 : Limit::kSmem;
+  // Half of the SMs' time without a tile.
+  if (2 * launch.tiles < launch.waves * sms) return Limit::kOccupancy;
+  return promotion > tensor && is_fp8(product) ? Limit::kPromotion : Limit::kTensor;
+}
+
+}  // namespace
+
+TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
+                   const CalibrationSpec& calibration) {
+  const ProductConstants& constants = calibration.product;
+  const double per_clock =
+      is_fp8(product) ? gpu.fp8_flop_per_clock_per_sm : gpu.bf16_flop_per_clock_per_sm;
+  TileLoop loop{.tensor = results(tile) * k_per_block(product) * 2 / per_clock};
+  if (is_fp8(product)) {
+    // One warpgroup's turn: its products, the wait for their end, its promotion.
+    double turn = loop.tensor / warpgroups(tile);
+    if (promotes(product, gpu)) {
+      turn += product.kind == ProductKind::kFp8 ? constants.drain_cycles.value
+                                                : constants.gradient_drain_cycles.value;
+      turn += results(tile) / warpgroups(tile) / kFp32Lanes;
+    }
+    // Two warpgroups take turns at the tensor cores: neither rate is reached when they are close.
+    double cycles = warpgroups(tile) > 1 ? std::hypot(loop.tensor, turn) : turn;
+    if (promotes(product, gpu)) cycles *= unevenness(product, tile, constants);
+    loop.promotion = cycles - loop.tensor;
+  } else {
+    // Named promotion for want of a better name: what instruction issue loses.
+    loop.promotion = loop.tensor * (constants.issue_bf16.value - 1);
+  }
+  loop.from_l2 = (tile.m + tile.n) * kBlockBytes / gpu.l2_bytes_per_clock_per_sm;
+  loop.from_smem = std::ceil(tile.m / kWarpgroupRows) * (kWarpgroupRows + tile.n) * kBlockBytes /
+                   gpu.shared_memory_bytes_per_clock_per_sm;
+  loop.feed = std::max(0.0, std::max(loop.from_l2, loop.from_smem) - loop.cycles());
+  return loop;
+}
+
+GemmTile tile_of(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                 int sms) {
+  const ProductOptions& options = product.options;
+  if (options.block_m > 0 || options.block_n > 0) {
+    const bool rows = options.block_m == 64 || options.block_m == 128 || options.block_m == 192 ||
+                      options.block_m == 256;
+    const bool columns =
+        options.block_n >= 16 && options.block_n <= 256 && options.block_n % 16 == 0;
+    require(
+        rows && columns && options.block_m * options.block_n <= 32768,
+        "no kernel has tiles of {} x {}: rows are 64, 128, 192 or 256, columns a multiple of 16 "
+        "up to 256, and together at most 32,768 results fit the registers",
+        options.block_m, options.block_n);
+    return {options.block_m, options.block_n};
+  }
+  if (!is_fp8(product)) return best_launch(product, gpu, calibration, sms).tile;
+  return fp8_tile(product.extents, product.rows, sms,
+                  {static_cast<int>(calibration.product.tallest_tile.value),
+                   static_cast<int>(calibration.product.widest_tile.value)});
+}
+
+double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuSpec& gpu,
+                             const CalibrationSpec& calibration) {
+  const ProductConstants& constants = calibration.product;
+  if (constants.cast_blocks_per_us.value == 0) return 0;
+  // Three bytes per element (BF16 in, FP8 out); 16 groups of 128 per thread block, or as many as
+  // divide their number: odd row counts start many small blocks.
+  constexpr std::int64_t kGroupsPerBlock = 16;
+  const std::int64_t groups = rows * ceil_div(columns, std::int64_t{128});
+  const double bytes = 3.0 * static_cast<double>(rows) * static_cast<double>(columns);
+  const double blocks = static_cast<double>(groups / std::gcd(groups, kGroupsPerBlock));
+  return constants.cast_launch_us.value * 1e-6 +
+         overlapped(bytes / streaming_rate(gpu, calibration),
+                    blocks / (constants.cast_blocks_per_us.value * 1e6));
+}
+
+KernelCost product_cost(const Product& product, const GpuSpec& gpu,
+                        const CalibrationSpec& calibration, int sms) {
+  const Launch launch = best_launch(product, gpu, calibration, sms);
+  const double launch_seconds = calibration.product.launch_us.value * 1e-6;
+  const double cast_seconds =
+      product.options.with_cast
+          ? included_cast_seconds(product.extents.rows * product.extents.groups, product.extents.k,
+                                  gpu, calibration)
+          : 0;
+  const double clock = launch.clock.count();
+  const double loops = launch.waves * launch.blocks;
+  KernelCost cost;
+  const double seconds = launch_seconds + cast_seconds + launch.seconds();
+  cost.time = duration_from_seconds(seconds);
+  cost.cycles = seconds * clock;
+  cost.clock = launch.clock;
+  cost.flops = Flops(product.flops);
+  cost.hbm_bytes = Bytes(static_cast<std::int64_t>(launch.hbm_bytes));
+  cost.l2_bytes = Bytes(static_cast<std::int64_t>(launch.tiles * launch.blocks *
+                                                  (launch.tile.m + launch.tile.n) * kBlockBytes));
+  cost.limited_by = limit_of(launch, product, launch_seconds + cast_seconds, sms);
+  cost.tiling = {.block_m = launch.tile.m,
+                 .block_n = launch.tile.n,
+                 .blocks = static_cast<std::int64_t>(launch.tiles),
+                 .waves = static_cast<std::int64_t>(launch.waves)};
+  cost.parts = {{{"launch", launch_seconds * clock},
+                 {"tensor", loops * launch.loop.tensor},
+                 {is_fp8(product) ? "promotion" : "issue", loops * launch.loop.promotion},
+                 {"feed", loops * launch.loop.feed + launch.stall},
+                 {"partial rows", launch.partial},
+                 {"epilogue", launch.epilogue},
+                 {"memory", (launch.seconds() - launch.busy_seconds) * clock},
+                 {"cast", cast_seconds * clock}}};
+  return cost;
+}
+
+}  // namespace pipecast

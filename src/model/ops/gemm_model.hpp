@@ -1,0 +1,62 @@
+/// Time of a matrix product on some SMs of a GPU, tile by tile.
+///
+/// A persistent thread block per SM computes one output tile after another. A tile's main loop
+/// takes, per block of K (128 bytes of a row), the tensor cores' cycles; FP8 kernels with scales
+/// also wait for the tensor cores to drain and add the partial sums to FP32 registers on the CUDA
+/// cores, which the other of two warpgroups hides in part. Every wave ends with an epilogue. HBM
+/// streams meanwhile. The clock is what the chip sustains under that load.
+///
+/// Sources: DeepSeek-V3 report (arXiv 2412.19437), section 3.3.2; tiles and waves as in
+/// DeepGEMM; the constants are fitted on measured tables (configs/calibration/).
+/// Not modelled: bank conflicts, the order in which tiles meet in L2 beyond one raster, stream-K
+/// and split-K, noise of the launch.
+#pragma once
+
+#include "model/operations/operation.hpp"
+#include "model/ops/gemm_tile.hpp"
+#include "model/ops/kernel_cost.hpp"
+
+namespace pipecast {
+
+enum class ProductKind : std::uint8_t { kFp8, kFp8Gradient, kBf16 };
+
+/// A product as the model sees it.
+struct Product {
+  ProductKind kind{};
+  Fp8Rows rows = Fp8Rows::kDense;  ///< tiles that an FP8 kernel of this sort offers
+  ProductExtents extents;
+  ProductOptions options;
+  double flops = 0;         ///< useful ones
+  double hbm_bytes = 0;     ///< every operand and result once
+  double a_bytes = 0;       ///< of it, A
+  double weight_bytes = 0;  ///< of it, B of all groups
+};
+
+/// Cycles of one tile's main loop per block of K.
+struct TileLoop {
+  double tensor = 0;     ///< tensor cores at work
+  double promotion = 0;  ///< more, because partial sums are promoted
+  double feed = 0;       ///< more, because operands come slower than that
+  double from_l2 = 0;    ///< what operands need from L2, hidden or not
+  double from_smem = 0;  ///< what operands need from shared memory, hidden or not
+
+  [[nodiscard]] double cycles() const { return tensor + promotion + feed; }
+};
+
+TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
+                   const CalibrationSpec& calibration);
+
+/// The tile that the kernel picks (or that the options ask for).
+/// @throws Error for a tile that no kernel has
+GemmTile tile_of(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                 int sms);
+
+/// @param sms  1 .. gpu.sm_count
+KernelCost product_cost(const Product& product, const GpuSpec& gpu,
+                        const CalibrationSpec& calibration, int sms);
+
+/// Seconds of the cast of an `rows` x `columns` BF16 matrix to FP8 that some tables include.
+double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuSpec& gpu,
+                             const CalibrationSpec& calibration);
+
+}  // namespace pipecast

@@ -1,0 +1,60 @@
+#include "model/ops/gemm_tile.hpp"
+
+#include <array>
+#include <span>
+
+namespace pipecast {
+
+namespace {
+
+constexpr std::array kRows = {64, 128, 256};
+// Above 128 columns every tile spans several weight scales: only these are compiled.
+constexpr std::array kColumns = {16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192};
+
+std::span<const int> heights(Fp8Rows rows) {
+  const std::span<const int> all(kRows);
+  switch (rows) {
+    case Fp8Rows::kDense:
+      return all;
+    case Fp8Rows::kMasked:
+    case Fp8Rows::kGradient:
+      return all.first(2);
+    case Fp8Rows::kContiguous:
+      return all.subspan(1, 1);
+  }
+  return all;
+}
+
+}  // namespace
+
+GemmTile fp8_tile(const ProductExtents& p, Fp8Rows rows, int sms, GemmTile largest) {
+  GemmTile best;
+  std::int64_t best_waves = 0;
+  std::int64_t best_last = 0;
+  for (const int m : heights(rows)) {
+    for (const int n : kColumns) {
+      if (m > largest.m || n > largest.n) continue;
+      if (m > 128 && n > 128) continue;  // the registers hold no more sums
+      const GemmTile tile{m, n};
+      const std::int64_t tiles = tile.count(p);
+      const std::int64_t waves = ceil_div(tiles, std::int64_t{sms});
+      const std::int64_t last = tiles - (waves - 1) * sms;  // SMs at work in the last wave
+      bool better = best.m == 0 || waves < best_waves;
+      if (!better && waves == best_waves) {
+        better = last > best_last;
+        if (last == best_last) {
+          better = (m == best.m && n < best.n) || (n == best.n && m < best.m) ||
+                   (m != best.m && n > best.n && n <= p.n && m <= p.rows);
+        }
+      }
+      if (better) {
+        best = tile;
+        best_waves = waves;
+        best_last = last;
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace pipecast
