@@ -246,7 +246,7 @@ TEST_CASE("list names what is shipped", "[program]") {
 TEST_CASE("the shipped calibrations are what their fit prints", "[program]") {
   const auto* const gpu = GENERATE("h800", "h100");
   CAPTURE(gpu);
-  const Outcome fit = shell("'" PIPECAST_FIT_ROOFLINE "' " + std::string(gpu));
+  const Outcome fit = shell("'" PIPECAST_FIT_CALIBRATION "' " + std::string(gpu));
   REQUIRE(fit.code == 0);
   REQUIRE(fit.err.empty());
   REQUIRE(fit.out ==
@@ -255,7 +255,7 @@ TEST_CASE("the shipped calibrations are what their fit prints", "[program]") {
 
 TEST_CASE("the fit refuses a GPU without measurements", "[program]") {
   const auto* const arguments = GENERATE("", "a100", "h800 h100");
-  const Outcome fit = shell("'" PIPECAST_FIT_ROOFLINE "' " + std::string(arguments));
+  const Outcome fit = shell("'" PIPECAST_FIT_CALIBRATION "' " + std::string(arguments));
   REQUIRE(fit.code == 2);
-  REQUIRE(fit.err == "usage: fit_roofline h800|h100\n");
+  REQUIRE(fit.err == "usage: fit_calibration h800|h100\n");
 }
