@@ -1,10 +1,11 @@
 #include <fmt/format.h>
 
+#include "app/calibration/tables.hpp"
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
 #include "app/config/load.hpp"
 #include "app/report/table.hpp"
-#include "app/validate/predictions.hpp"
+#include "app/validate/kernel_rows.hpp"
 
 namespace pipecast {
 
@@ -18,9 +19,26 @@ std::string number(double value) { return fmt::format("{:.7g}", value); }
 std::string table_text(const std::vector<ValidationRow>& rows) {
   Table table({"quantity", "unit", "predicted", "published", "error", "kind", "source"}, {1, 5, 6});
   for (const ValidationRow& row : rows) {
+    if (row.kernels) continue;
     table.add({row.value.quantity, row.value.unit, number(row.predicted),
                number(row.value.published), fmt::format("{:+.2f} %", 100 * row.error),
                row.value.kind, row.value.source});
+  }
+  return table.text();
+}
+
+std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+
+std::string kernels_text(const std::vector<ValidationRow>& rows) {
+  Table table({"kernels, each against its measured time", "rows", "median", "p90", "worst", "total",
+               "source"},
+              {6});
+  for (const ValidationRow& row : rows) {
+    if (!row.kernels) continue;
+    const StudyErrors& errors = row.kernels->errors;
+    table.add({row.value.quantity, std::to_string(row.kernels->rows), percent(errors.median),
+               percent(errors.p90), percent(errors.worst),
+               fmt::format("{:+.1f} %", 100 * row.error), row.value.source});
   }
   return table.text();
 }
@@ -35,6 +53,13 @@ nlohmann::ordered_json rows_json(const std::vector<ValidationRow>& rows) {
                     {"error", row.error},
                     {"kind", row.value.kind},
                     {"source", row.value.source}});
+    if (row.kernels) {
+      const StudyErrors& errors = row.kernels->errors;
+      list.back()["errors"] = {{"rows", row.kernels->rows},
+                               {"median", errors.median},
+                               {"p90", errors.p90},
+                               {"worst", errors.worst}};
+    }
   }
   return {{"rows", std::move(list)}};
 }
@@ -50,13 +75,18 @@ int run_validate(const std::vector<std::string>& arguments) {
   const auto directory = validation_directory();
   const PublishedValues published = load_published(
       line.has("published") ? line.text("published") : (directory / "published.yaml").string());
-  Predictions predictions(
-      {.deepseek_v2 = load_model(directory / "models" / "deepseek-v2.yaml"),
-       .deepseek_v3 =
-           load_scenario(config_directory() / "scenarios" / "deepseek-v3-h800.yaml", {}).scenario,
-       .dense_models = published.dense_models});
-  const std::vector<ValidationRow> rows = compare(published.values, predictions);
-  if (line.talks()) fmt::print("{}", table_text(rows));
+  const auto configs = config_directory();
+  const Scenario h800 = load_scenario(configs / "scenarios" / "deepseek-v3-h800.yaml", {}).scenario;
+  Predictions predictions({.deepseek_v2 = load_model(directory / "models" / "deepseek-v2.yaml"),
+                           .deepseek_v3 = h800,
+                           .dense_models = published.dense_models});
+  std::vector<ValidationRow> rows = compare(published.values, predictions);
+  const CalibratedGpu h100{.gpu = load_gpu(configs / "gpus" / "h100.yaml"),
+                           .calibration = load_calibration(configs / "calibration" / "h100.yaml")};
+  for (ValidationRow& row : kernel_rows(h800, h100, trace_directory())) {
+    rows.push_back(std::move(row));
+  }
+  if (line.talks()) fmt::print("{}\n{}", table_text(rows), kernels_text(rows));
   line.write_json(rows_json(rows));
   return 0;
 }

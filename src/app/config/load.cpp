@@ -95,6 +95,12 @@ ModelSpec load_model(const std::filesystem::path& path, const config::ReadFile& 
 GpuSpec load_gpu(const std::filesystem::path& path) {
   return load_section<GpuSpec>(path, config::read_file);
 }
+ClusterSpec load_cluster(const std::filesystem::path& path) {
+  return load_section<ClusterSpec>(path, config::read_file);
+}
+PlanSpec load_plan(const std::filesystem::path& path) {
+  return load_section<PlanSpec>(path, config::read_file);
+}
 CalibrationSpec load_calibration(const std::filesystem::path& path) {
   return load_section<CalibrationSpec>(path, config::read_file);
 }

@@ -41,6 +41,9 @@ ModelSpec load_model(const std::filesystem::path& path);
 ModelSpec load_model(const std::filesystem::path& path, const config::ReadFile& read);
 
 GpuSpec load_gpu(const std::filesystem::path& path);
+ClusterSpec load_cluster(const std::filesystem::path& path);
+/// A layout `auto` stays empty: it needs the model.
+PlanSpec load_plan(const std::filesystem::path& path);
 CalibrationSpec load_calibration(const std::filesystem::path& path);
 
 /// JSON Schema (draft-07) of one kind of file.

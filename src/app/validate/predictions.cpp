@@ -147,7 +147,7 @@ std::vector<ValidationRow> compare(const std::vector<PublishedValue>& values,
   std::vector<ValidationRow> rows;
   for (const PublishedValue& value : values) {
     const double predicted = predictions.at(value.predict) / unit_size(value.unit);
-    rows.push_back({value, predicted, predicted / value.published - 1});
+    rows.push_back({value, predicted, predicted / value.published - 1, std::nullopt});
   }
   return rows;
 }

@@ -1,7 +1,10 @@
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <set>
 
+#include "app/calibration/tables.hpp"
 #include "app/config/load.hpp"
+#include "app/tables/csv.hpp"
 #include "app/validate/predictions.hpp"
 #include "base/error.hpp"
 #include "run_command.hpp"
@@ -25,6 +28,7 @@ Subjects shipped_subjects() {
 TEST_CASE("`validate` compares every published value with a prediction", "[commands][validate]") {
   const nlohmann::json rows = run_command("validate", {}).at("rows");
   std::set<std::string> kinds;
+  std::size_t tables = 0;
   for (const auto& row : rows) {
     const double predicted = row.at("predicted");
     const double published = row.at("published");
@@ -33,9 +37,44 @@ TEST_CASE("`validate` compares every published value with a prediction", "[comma
     REQUIRE(row.at("error").get<double>() == Approx(predicted / published - 1));
     REQUIRE_FALSE(row.at("source").get<std::string>().empty());
     kinds.insert(row.at("kind").get<std::string>());
+    if (row.contains("errors")) ++tables;
   }
   REQUIRE(kinds == std::set<std::string>{"derived", "exact", "measured"});
-  REQUIRE(rows.size() == load_published(validation_directory() / "published.yaml").values.size());
+  REQUIRE(rows.size() - tables ==
+          load_published(validation_directory() / "published.yaml").values.size());
+}
+
+TEST_CASE("`validate` shows every kernel table with the errors of its rows", "[validate]") {
+  const nlohmann::json rows = run_command("validate", {}).at("rows");
+  const auto rows_of = [&](const std::string& file) {
+    std::size_t sum = 0;
+    for (const auto& row : rows) {
+      if (row.at("source") != "traces/" + file || !row.contains("errors")) continue;
+      CAPTURE(row.at("quantity").get<std::string>());
+      const auto& errors = row.at("errors");
+      const double median = errors.at("median");
+      const double p90 = errors.at("p90");
+      const double worst = errors.at("worst");
+      REQUIRE(median >= 0);
+      REQUIRE(median <= p90);
+      REQUIRE(p90 <= worst);
+      // The total is no further off than the worst of its parts.
+      REQUIRE(std::abs(row.at("error").get<double>()) <= worst * (1 + 1e-12));
+      REQUIRE(row.at("unit") == "ms");
+      sum += errors.at("rows").get<std::size_t>();
+    }
+    return sum;
+  };
+  for (const char* file :
+       {"h100/gemm_fp8_block.csv", "h100/gemm_bf16.csv", "deepgemm/gemm_fp8_2025-03-25.csv",
+        "deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv",
+        "deepgemm/grouped_gemm_fp8_masked.csv", "h800_kernels/grouped_gemm_fp8.csv",
+        "h800_kernels/mla_prefill_attention.csv"}) {
+    CAPTURE(file);
+    REQUIRE(rows_of(file) == CsvTable(trace_directory() / file).rows());
+  }
+  REQUIRE(rows_of("h100/mla_prefill_attention.csv") > 0);  // not its rows in FP8
+  REQUIRE(rows_of("h800_dualpipe_chunk/kernels.csv") > 0);
 }
 
 TEST_CASE("exact counts agree to the printed digits where the definition is known", "[validate]") {

@@ -242,3 +242,20 @@ TEST_CASE("list names what is shipped", "[program]") {
   REQUIRE(names("scenarios") == Names{"deepseek-v3-h800", "tiny-moe-h100"});
   REQUIRE(names("schedules") == Names{"1f1b", "dualpipe"});
 }
+
+TEST_CASE("the shipped calibrations are what their fit prints", "[program]") {
+  const auto* const gpu = GENERATE("h800", "h100");
+  CAPTURE(gpu);
+  const Outcome fit = shell("'" PIPECAST_FIT_CALIBRATION "' " + std::string(gpu));
+  REQUIRE(fit.code == 0);
+  REQUIRE(fit.err.empty());
+  REQUIRE(fit.out ==
+          text_of(std::string(PIPECAST_SOURCE_DIR) + "/configs/calibration/" + gpu + ".yaml"));
+}
+
+TEST_CASE("the fit refuses a GPU without measurements", "[program]") {
+  const auto* const arguments = GENERATE("", "a100", "h800 h100");
+  const Outcome fit = shell("'" PIPECAST_FIT_CALIBRATION "' " + std::string(arguments));
+  REQUIRE(fit.code == 2);
+  REQUIRE(fit.err == "usage: fit_calibration h800|h100\n");
+}

@@ -1,0 +1,39 @@
+/// Measured kernels of traces/ with the operation that each of them ran.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/operations/operation.hpp"
+
+namespace pipecast {
+
+/// One row of a table: a kernel alone on a whole GPU.
+struct MeasuredKernel {
+  Operation operation;
+  double time_us = 0;
+  std::string shape;  ///< what stays the same while the amount of work grows: "n=7168 k=2048"
+};
+
+/// A table of products with the columns m, n, k, time_us and, for grouped ones, groups.
+/// @param op  kind of kernel: "gemm_fp8"
+/// @throws Error with file and line
+std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std::string_view op);
+
+/// A table of MLA prefill attention with the columns heads, batch, sequence, time_us: causal, head
+/// dimensions 192 of queries and keys, 128 of values. Rows in other formats than BF16 are left out.
+/// @throws Error with file and line
+std::vector<MeasuredKernel> read_mla_prefill(const std::filesystem::path& path);
+
+/// Smaller products are bound by latency; accuracy is asked of larger ones.
+inline constexpr double kLargeFlops = 20e9;
+
+std::vector<MeasuredKernel> large(std::vector<MeasuredKernel> kernels);
+std::vector<MeasuredKernel> small(std::vector<MeasuredKernel> kernels);
+
+/// The folder traces/ of the source tree that the program was built from.
+std::filesystem::path trace_directory();
+
+}  // namespace pipecast

@@ -1,0 +1,62 @@
+#include "app/calibration/write.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "app/forecast/assumptions.hpp"
+
+namespace pipecast {
+
+namespace {
+
+std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+
+std::string comment(const StudyResult& study) {
+  std::string out = fmt::format("{} rows of {} shape{}, median error {}, p90 {}", study.rows,
+                                study.groups, study.groups == 1 ? "" : "s",
+                                percent(study.fitted.median), percent(study.fitted.p90));
+  if (study.left_out) {
+    out += fmt::format("; left out: {}, {}", percent(study.left_out->median),
+                       percent(study.left_out->p90));
+  }
+  if (!study.converged) out += "; the search did not end";
+  return out;
+}
+
+}  // namespace
+
+std::string calibration_yaml(FittedCalibration fitted, const std::string& command) {
+  std::string out = fmt::format(
+      "# yaml-language-server: $schema=../schemas/calibration.json\n"
+      "# Written by `{}`: constants fitted on kernel-level measurements alone,\n"
+      "# by robust least squares on the logarithms of predicted over measured. Errors are of the\n"
+      "# study's rows: as fitted, and of shapes left out of the fit. low and high: the wider of "
+      "two\n"
+      "# standard errors and of the quartiles over shapes of the value that each asks for.\n"
+      "# An H800's SMs, clocks and HBM are an H100's.\n"
+      "gpu: {}\n",
+      command, fitted.calibration.gpu);
+  std::map<std::string, std::string> entries;  // by name, so that sections stand together
+  for (const NamedConstant& named : constants_of(fitted.calibration)) {
+    const auto study =
+        std::find_if(fitted.studies.begin(), fitted.studies.end(), [&](const StudyResult& result) {
+          return std::find(result.constants.begin(), result.constants.end(), named.name) !=
+                 result.constants.end();
+        });
+    const Constant& c = *named.constant;
+    entries[named.name] = fmt::format(
+        "  # {}\n    {{ value: {:.4g}, low: {:.4g}, high: {:.4g},\n      source: \"{}\" }}\n",
+        comment(*study), c.value, c.low, c.high, c.source);
+  }
+  std::string section;
+  for (const auto& [name, text] : entries) {
+    const std::size_t dot = name.find('.');
+    if (name.substr(0, dot) != section) out += fmt::format("{}:\n", section = name.substr(0, dot));
+    out += fmt::format("  {}:{}", name.substr(dot + 1), text);
+  }
+  return out;
+}
+
+}  // namespace pipecast

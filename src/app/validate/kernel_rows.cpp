@@ -1,0 +1,158 @@
+#include "app/validate/kernel_rows.hpp"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <numeric>
+
+#include "app/calibration/tables.hpp"
+#include "app/calibration/trace_rows.hpp"
+#include "model/operations/layer_operations.hpp"
+#include "model/ops/kernel_cost.hpp"
+
+namespace pipecast {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kMicrosecondsPerMillisecond = 1e3;
+
+/// Kernels with their predicted times beside the measured ones, in microseconds.
+struct Compared {
+  std::vector<double> predicted;
+  std::vector<double> measured;
+};
+
+double sum(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+ValidationRow row_of(std::string quantity, std::string source, const Compared& compared) {
+  const double predicted = sum(compared.predicted) / kMicrosecondsPerMillisecond;
+  const double measured = sum(compared.measured) / kMicrosecondsPerMillisecond;
+  ValidationRow out{.value = {.quantity = std::move(quantity),
+                              .unit = "ms",
+                              .published = measured,
+                              .kind = "measured",
+                              .predict = {},
+                              .source = std::move(source)},
+                    .predicted = predicted,
+                    .error = predicted / measured - 1};
+  out.kernels = TableErrors{.rows = compared.measured.size(),
+                            .errors = study_errors(compared.predicted, compared.measured)};
+  return out;
+}
+
+/// Appends the rows of one table, if it has any of that size.
+void add_table(std::vector<ValidationRow>& out, const std::string& quantity,
+               const std::string& source, const std::vector<MeasuredKernel>& kernels,
+               const GpuSpec& gpu, const CalibrationSpec& calibration) {
+  Compared compared;
+  for (const MeasuredKernel& kernel : kernels) {
+    const KernelCost cost = kernel_cost(kernel.operation, gpu, calibration, gpu.sm_count);
+    compared.predicted.push_back(to_microseconds(cost.time));
+    compared.measured.push_back(kernel.time_us);
+  }
+  if (!compared.measured.empty()) out.push_back(row_of(quantity, source, compared));
+}
+
+/// Families of the trace, of which each operation is in the first that wants it.
+struct Family {
+  const char* name;
+  bool (*wants)(const TraceRow& row, const Operation& operation);
+};
+
+constexpr Family kFamilies[] = {
+    {"FP8 products",
+     [](const TraceRow&, const Operation& op) {
+       return op.op == "gemm_fp8" || op.op == "grouped_gemm_fp8";
+     }},
+    {"FP8 weight gradients",
+     [](const TraceRow&, const Operation& op) {
+       return op.op == "gemm_fp8_wgrad" && op.label.substr(0, 6) != "routed";
+     }},
+    {"attention",
+     [](const TraceRow&, const Operation& op) {
+       return op.op == "attention_fwd" || op.op == "attention_bwd";
+     }},
+    {"memory-bound kernels",
+     [](const TraceRow& row, const Operation& op) {
+       return row.stream == "compute" && op.flops.count() == 0 && op.op != "elementwise" &&
+              row.duration_us > 0;  // else shorter than the trace resolves
+     }},
+};
+
+void add_trace(std::vector<ValidationRow>& out, const Scenario& h800, const fs::path& traces) {
+  const std::string source = "traces/h800_dualpipe_chunk/kernels.csv";
+  constexpr std::int64_t kTraceSequence = 4096;
+  const std::vector<TraceRow> rows = read_trace(traces / "h800_dualpipe_chunk/kernels.csv");
+  const std::vector<std::optional<Operation>> operations =
+      operations_of(rows, layer_operations(h800.model, h800.plan, LayerKind::kMoe,
+                                           balanced_load(h800.model, h800.plan, kTraceSequence)));
+  const GpuSpec& gpu = h800.cluster.gpu;
+  const int sms = gpu.sm_count - h800.plan.communication_sms;
+  const double beside = h800.calibration.contention.computation.value;
+  const auto predicted = [&](const Operation& op) {
+    return to_microseconds(kernel_cost(op, gpu, h800.calibration, sms).time) * beside;
+  };
+  for (const Family& family : kFamilies) {
+    Compared compared;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (!operations[i] || !family.wants(rows[i], *operations[i])) continue;
+      compared.predicted.push_back(predicted(*operations[i]));
+      compared.measured.push_back(rows[i].duration_us);
+    }
+    out.push_back(
+        row_of(fmt::format("{} of a training chunk, {} SMs", family.name, sms), source, compared));
+  }
+  Compared elementwise{.predicted = {0}, .measured = {0}};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!operations[i] || rows[i].op != "elementwise") continue;
+    elementwise.predicted[0] += predicted(*operations[i]);
+    elementwise.measured[0] += rows[i].duration_us;
+  }
+  out.push_back(
+      row_of(fmt::format("elementwise kernels of a training chunk in one sum, {} SMs", sms), source,
+             elementwise));
+}
+
+}  // namespace
+
+std::vector<ValidationRow> kernel_rows(const Scenario& h800, const CalibratedGpu& h100,
+                                       const fs::path& traces) {
+  std::vector<ValidationRow> out;
+  const auto on_h100 = [&](const std::string& quantity, const std::string& file,
+                           const std::vector<MeasuredKernel>& kernels) {
+    add_table(out, quantity, "traces/" + file, kernels, h100.gpu, h100.calibration);
+  };
+  const auto on_h800 = [&](const std::string& quantity, const std::string& file,
+                           const std::vector<MeasuredKernel>& kernels) {
+    add_table(out, quantity, "traces/" + file, kernels, h800.cluster.gpu, h800.calibration);
+  };
+  for (const auto& [name, op, file] :
+       {std::tuple{"FP8 products", "gemm_fp8", "h100/gemm_fp8_block.csv"},
+        std::tuple{"BF16 products", "gemm_bf16", "h100/gemm_bf16.csv"}}) {
+    const std::vector<MeasuredKernel> kernels = read_products(traces / file, op);
+    on_h100(fmt::format("{} on H100, from 20 GFLOP", name), file, large(kernels));
+    on_h100(fmt::format("{} on H100, below 20 GFLOP", name), file, small(kernels));
+  }
+  for (const auto& [name, op, file] :
+       {std::tuple{"FP8 products on H800", "gemm_fp8", "deepgemm/gemm_fp8_2025-03-25.csv"},
+        std::tuple{"grouped FP8 products on H800, contiguous", "grouped_gemm_fp8",
+                   "deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv"},
+        std::tuple{"grouped FP8 products on H800, masked", "grouped_gemm_fp8",
+                   "deepgemm/grouped_gemm_fp8_masked.csv"},
+        std::tuple{"grouped FP8 products on H800, experts in prefill", "grouped_gemm_fp8",
+                   "h800_kernels/grouped_gemm_fp8.csv"}}) {
+    on_h800(name, file, read_products(traces / file, op));
+  }
+  on_h100("MLA prefill attention on H100", "h100/mla_prefill_attention.csv",
+          read_mla_prefill(traces / "h100/mla_prefill_attention.csv"));
+  on_h800("MLA prefill attention on H800", "h800_kernels/mla_prefill_attention.csv",
+          read_mla_prefill(traces / "h800_kernels/mla_prefill_attention.csv"));
+  add_trace(out, h800, traces);
+  return out;
+}
+
+}  // namespace pipecast

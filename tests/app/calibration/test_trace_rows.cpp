@@ -1,0 +1,104 @@
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <set>
+
+#include "app/calibration/tables.hpp"
+#include "app/calibration/trace_rows.hpp"
+#include "model/models.hpp"
+#include "model/operations/layer_operations.hpp"
+#include "model/ops/kernel_cost.hpp"
+
+using namespace pipecast;
+using namespace pipecast::testing;
+
+namespace {
+
+std::vector<TraceRow> shipped_trace() {
+  return read_trace(trace_directory() / "h800_dualpipe_chunk" / "kernels.csv");
+}
+
+LayerOperations moe_layer() {
+  return layer_operations(deepseek_v3(), deepseek_v3_plan(), LayerKind::kMoe,
+                          balanced_load(deepseek_v3(), deepseek_v3_plan(), kSequence));
+}
+
+}  // namespace
+
+TEST_CASE("every launch of the trace has a key of its own", "[calibration]") {
+  const std::vector<TraceRow> rows = shipped_trace();
+  REQUIRE(rows.size() == 983);  // traces/h800_dualpipe_chunk/README.md
+  const std::vector<LaunchKey> keys = launch_keys(rows);
+  REQUIRE(std::set<LaunchKey>(keys.begin(), keys.end()).size() == rows.size());
+}
+
+TEST_CASE("occurrences count within layer, phase and operation", "[calibration]") {
+  const auto row = [](int layer, const char* phase, const char* op) {
+    TraceRow out;
+    out.layer = layer;
+    out.phase = phase;
+    out.op = op;
+    return out;
+  };
+  const std::vector<LaunchKey> keys =
+      launch_keys({row(0, "mlp(F)", "rope"), row(0, "mlp(F)", "topk"), row(0, "mlp(F)", "rope"),
+                   row(1, "mlp(F)", "rope"), row(0, "mlp(B)", "rope")});
+  std::vector<std::size_t> occurrences;
+  for (const LaunchKey& key : keys) occurrences.push_back(key.occurrence);
+  REQUIRE(occurrences == std::vector<std::size_t>{0, 0, 1, 0, 0});
+}
+
+TEST_CASE("the launches of the trace are the model's operations", "[calibration]") {
+  const std::vector<TraceRow> rows = shipped_trace();
+  const auto operations = operations_of(rows, moe_layer());
+  REQUIRE(operations.size() == rows.size());
+  std::size_t unknown = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (operations[i]) {
+      REQUIRE(operations[i]->op == rows[i].op);
+    } else {
+      CAPTURE(rows[i].op, rows[i].phase);
+      ++unknown;
+    }
+  }
+  REQUIRE(unknown <= rows.size() / 100);
+}
+
+TEST_CASE("rows beyond the model's list have no operation", "[calibration]") {
+  TraceRow row;
+  row.phase = "attn(F)";
+  row.op = "attention_fwd";
+  const auto operations = operations_of({row, row}, moe_layer());
+  REQUIRE(operations[0].has_value());
+  REQUIRE_FALSE(operations[1].has_value());
+  row.op = "no such kernel";
+  REQUIRE_FALSE(operations_of({row}, moe_layer())[0].has_value());
+}
+
+TEST_CASE("large and small kernels are all kernels of a table", "[calibration]") {
+  const auto all = read_products(trace_directory() / "h100" / "gemm_bf16.csv", "gemm_bf16");
+  const auto above = large(all);
+  const auto below = small(all);
+  REQUIRE(above.size() + below.size() == all.size());
+  REQUIRE_FALSE(above.empty());
+  REQUIRE_FALSE(below.empty());
+  for (const MeasuredKernel& kernel : above) REQUIRE(kernel.operation.flops.count() >= 20e9);
+  for (const MeasuredKernel& kernel : below) REQUIRE(kernel.operation.flops.count() < 20e9);
+}
+
+TEST_CASE("tables give the operations that they measured", "[calibration]") {
+  const auto grouped = read_products(trace_directory() / "deepgemm" / "grouped_gemm_fp8_masked.csv",
+                                     "grouped_gemm_fp8");
+  const Operation& product = grouped.front().operation;
+  REQUIRE(product.op == "grouped_gemm_fp8");
+  REQUIRE(product.flops.count() == 2.0 * static_cast<double>(product.m * product.n * product.k));
+  REQUIRE(grouped.front().shape == "n=4096 k=7168 groups=1");
+
+  const auto path = trace_directory() / "h100" / "mla_prefill_attention.csv";
+  for (const MeasuredKernel& kernel : read_mla_prefill(path)) {
+    const AttentionShape& a = kernel.operation.attention;
+    // Causal: half of 2 * pairs * (192 + 128) FLOP per head.
+    REQUIRE(kernel.operation.flops.count() ==
+            static_cast<double>(a.batch * a.heads * a.queries * a.keys * (192 + 128)));
+    REQUIRE(a.causal);
+  }
+}
