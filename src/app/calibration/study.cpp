@@ -30,15 +30,18 @@ Rows shuffled(std::size_t count, std::string_view purpose) {
   return out;
 }
 
+Constant* find_constant(const FitStudy& study, CalibrationSpec& calibration,
+                        const std::string& name) {
+  for (const NamedConstant& known : constants_of(calibration)) {
+    if (known.name == name) return known.constant;
+  }
+  throw Error(fmt::format("study '{}': there is no constant '{}'", study.name, name));
+}
+
 std::vector<Constant*> constants_of_study(const FitStudy& study, CalibrationSpec& calibration) {
-  const std::vector<NamedConstant> known = constants_of(calibration);
   std::vector<Constant*> out;
   for (const FreeConstant& free : study.constants) {
-    const auto it = std::find_if(known.begin(), known.end(), [&](const NamedConstant& named) {
-      return named.name == free.name;
-    });
-    require(it != known.end(), "study '{}': there is no constant '{}'", study.name, free.name);
-    out.push_back(it->constant);
+    out.push_back(find_constant(study, calibration, free.name));
   }
   return out;
 }
@@ -253,6 +256,9 @@ void start_study(const FitStudy& study, CalibrationSpec& calibration) {
   const std::vector<Constant*> constants = constants_of_study(study, calibration);
   for (std::size_t j = 0; j < constants.size(); ++j) {
     constants[j]->value = study.constants[j].parameter.start;
+  }
+  for (const StatedConstant& stated : study.stated) {
+    *find_constant(study, calibration, stated.name) = stated.constant;
   }
 }
 

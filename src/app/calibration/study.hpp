@@ -20,6 +20,12 @@ struct FreeConstant {
   FitParameter parameter{};
 };
 
+/// A constant that is not fitted here: read in a source, or fitted on another GPU.
+struct StatedConstant {
+  std::string name{};
+  Constant constant{};
+};
+
 /// One measurement and what the model says of it.
 struct StudyRow {
   std::function<double(const CalibrationSpec&)> predict{};  ///< in the unit of `measured`
@@ -38,6 +44,7 @@ struct FitStudy {
   std::string name{};
   std::string source{};  ///< of the rows, for people
   std::vector<FreeConstant> constants{};
+  std::vector<StatedConstant> stated{};  ///< what the study takes as given
   std::vector<StudyRow> rows{};
   RowError error = RowError::kRelative;
   double resolution = 0.005;  ///< of a measurement, as an error: smaller ones count as none
@@ -66,7 +73,7 @@ struct StudyResult {
   bool converged = false;
 };
 
-/// Sets the study's constants to their starts.
+/// Sets the study's constants to their starts, the stated ones for good.
 /// @throws Error for an unknown constant
 void start_study(const FitStudy& study, CalibrationSpec& calibration);
 

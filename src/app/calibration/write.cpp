@@ -46,9 +46,11 @@ std::string calibration_yaml(FittedCalibration fitted, const std::string& comman
                  result.constants.end();
         });
     const Constant& c = *named.constant;
+    const std::string origin =
+        study == fitted.studies.end() ? "stated, not fitted here" : comment(*study);
     entries[named.name] = fmt::format(
         "  # {}\n    {{ value: {:.4g}, low: {:.4g}, high: {:.4g},\n      source: \"{}\" }}\n",
-        comment(*study), c.value, c.low, c.high, c.source);
+        origin, c.value, c.low, c.high, c.source);
   }
   std::string section;
   for (const auto& [name, text] : entries) {
