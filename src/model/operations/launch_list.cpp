@@ -1,28 +1,14 @@
 #include "model/operations/launch_list.hpp"
 
 #include "model/operations/operation_kinds.hpp"
+#include "model/operations/product_shapes.hpp"
 
 namespace pipecast {
 
 namespace {
 
-constexpr std::int64_t kScaleBlock = 128;  // rows and columns per scale of a weight
-constexpr std::int64_t kScaleBytes = 4;    // FP32
-
 Bytes fp32(std::int64_t elements) { return stored_bytes(Precision::kFp32, 1, elements); }
 Bytes bf16(std::int64_t elements) { return stored_bytes(Precision::kBf16, 1, elements); }
-
-Flops product_flops(ProductShape s) {
-  return Flops(2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) *
-               static_cast<double>(s.k));
-}
-
-// Weights carry one scale per 128 x 128 block.
-Bytes weight_bytes(Precision p, std::int64_t rows, std::int64_t columns) {
-  if (p != Precision::kFp8) return stored_bytes(p, rows, columns);
-  const std::int64_t scales = ceil_div(rows, kScaleBlock) * ceil_div(columns, kScaleBlock);
-  return Bytes(rows * columns + scales * kScaleBytes);
-}
 
 }  // namespace
 
@@ -96,69 +82,35 @@ void LaunchList::transpose_scales(std::string_view label, std::int64_t rows, std
   move("transpose_scales", label, Precision::kFp32, scales, scales);
 }
 
+void LaunchList::push_product(Operation operation, std::string_view label, Stream stream) {
+  operation.label = label;
+  operation.stream = stream;
+  push(operation);
+}
+
 void LaunchList::product(std::string_view label, ProductShape s) {
-  const Precision p = gemm_precision();
-  push({.op = fp8() ? "gemm_fp8" : "gemm_bf16",
-        .label = label,
-        .precision = p,
-        .m = s.m,
-        .n = s.n,
-        .k = s.k,
-        .flops = product_flops(s),
-        .read = stored_bytes(p, s.m, s.k) + weight_bytes(p, s.n, s.k),
-        .written = bf16(s.m * s.n),
-        .stream = stream_});
+  push_product(product_operation(fp8() ? "gemm_fp8" : "gemm_bf16", s.m, s.n, s.k, 1), label,
+               stream_);
 }
 
 void LaunchList::grouped_product(std::string_view label, ProductShape s, std::int64_t groups) {
-  const Precision p = gemm_precision();
-  push({.op = fp8() ? "grouped_gemm_fp8" : "grouped_gemm_bf16",
-        .label = label,
-        .precision = p,
-        .m = s.m,
-        .n = s.n,
-        .k = s.k,
-        .groups = groups,
-        .flops = product_flops(s),
-        .read = stored_bytes(p, s.m, s.k) + groups * weight_bytes(p, s.n, s.k),
-        .written = bf16(s.m * s.n),
-        .stream = stream_});
-}
-
-void LaunchList::weight_gradient(std::string_view op, std::string_view label, Precision p,
-                                 ProductShape s, Stream stream) {
-  const Bytes accumulator = stored_bytes(plan_.precision.gradients, s.m, s.n);
-  push({.op = op,
-        .label = label,
-        .precision = p,
-        .m = s.m,
-        .n = s.n,
-        .k = s.k,
-        .flops = product_flops(s),
-        .read = stored_bytes(p, s.m, s.k) + stored_bytes(p, s.n, s.k) + accumulator,
-        .written = accumulator,
-        .stream = stream});
+  push_product(
+      product_operation(fp8() ? "grouped_gemm_fp8" : "grouped_gemm_bf16", s.m, s.n, s.k, groups),
+      label, stream_);
 }
 
 void LaunchList::weight_product(std::string_view label, ProductShape s, Stream stream) {
-  weight_gradient(fp8() ? "gemm_fp8_wgrad" : "gemm_bf16_wgrad", label, gemm_precision(), s, stream);
+  push_product(product_operation(fp8() ? "gemm_fp8_wgrad" : "gemm_bf16_wgrad", s.m, s.n, s.k, 1,
+                                 plan_.precision.gradients),
+               label, stream);
 }
 
 void LaunchList::bf16_product(std::string_view op, std::string_view label, ProductShape s) {
-  push({.op = op,
-        .label = label,
-        .precision = Precision::kBf16,
-        .m = s.m,
-        .n = s.n,
-        .k = s.k,
-        .flops = product_flops(s),
-        .read = bf16(s.m * s.k) + bf16(s.n * s.k),
-        .written = bf16(s.m * s.n),
-        .stream = stream_});
+  push_product(product_operation(op, s.m, s.n, s.k, 1), label, stream_);
 }
 
 void LaunchList::bf16_weight_product(std::string_view op, std::string_view label, ProductShape s) {
-  weight_gradient(op, label, Precision::kBf16, s, stream_);
+  push_product(product_operation(op, s.m, s.n, s.k, 1, plan_.precision.gradients), label, stream_);
 }
 
 void LaunchList::norm(std::string_view label, std::int64_t rows, std::int64_t columns) {

@@ -64,8 +64,7 @@ class LaunchList {
   void push(const Operation& operation);
 
  private:
-  void weight_gradient(std::string_view op, std::string_view label, Precision p, ProductShape s,
-                       Stream stream);
+  void push_product(Operation operation, std::string_view label, Stream stream);
 
   std::vector<Operation>& out_;
   const PlanSpec& plan_;
