@@ -491,7 +491,7 @@ RooflinePicture roofline_picture(const std::vector<KernelTableRow>& rows,
   const double clock = fastest->cost.clock.count() / gpu.tensor_clock.count();
   if (std::abs(clock - 1) > 1e-3) {
     out.ceilings.push_back(
-        {fmt::format("at the sustained {:.2f} GHz", gigahertz(fastest->cost.clock)), peak * clock});
+        {fmt::format("sustained at {:.2f} GHz", gigahertz(fastest->cost.clock)), peak * clock});
   }
   std::sort(out.ceilings.begin(), out.ceilings.end(),
             [](const RooflineCeiling& a, const RooflineCeiling& b) { return a.rate > b.rate; });

@@ -268,19 +268,24 @@ class Drawing {
   }
 
   void ceilings() {
-    double start = x_.high();
-    for (const RooflineSlope& slope : picture_.slopes) {
-      start = std::min(start, corner(picture_, slope));
-    }
-    start = std::max(start, x_.low());
+    // Names stand above the roof, where no point is: that of the highest ceiling on top.
+    double name_y = y_.at(teraflops(picture_.ceilings.front().rate)) - 9 -
+                    19 * static_cast<double>(picture_.ceilings.size() - 1);
     for (std::size_t i = 0; i < picture_.ceilings.size(); ++i) {
       const RooflineCeiling& ceiling = picture_.ceilings[i];
+      double start = x_.high();
+      for (const RooflineSlope& slope : picture_.slopes) {
+        start = std::min(start, ceiling.rate.count() / slope.bandwidth.count());
+      }
       const double y = y_.at(teraflops(ceiling.rate));
       const bool top = i == 0;
-      line(x_.at(start), y, kRight, y, top ? kInk : kPale, top ? 2.5 : 1.8, top ? "" : "7 4");
-      text(kRight - 8, top ? y - 9 : y + 19,
-           fmt::format("{}: {} TFLOP/s", ceiling.name, grouped(teraflops(ceiling.rate))), 13,
-           top ? kInk : kPale, Anchor::kEnd);
+      line(x_.at(std::max(start, x_.low())), y, kRight, y, top ? kInk : kPale, top ? 2.5 : 1.8,
+           top ? "" : "7 4");
+      text(kRight - 8, name_y,
+           fmt::format("{}{}: {} TFLOP/s", top ? "" : "dashed: ", ceiling.name,
+                       grouped(teraflops(ceiling.rate))),
+           13, top ? kInk : kPale, Anchor::kEnd);
+      name_y += 19;
     }
   }
 
