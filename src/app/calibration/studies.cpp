@@ -11,7 +11,6 @@
 #include "app/tables/csv.hpp"
 #include "base/error.hpp"
 #include "model/collectives/all_to_all.hpp"
-#include "model/operations/layer_operations.hpp"
 #include "model/ops/kernel_cost.hpp"
 
 namespace pipecast {
@@ -20,8 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kTraceSequence = 4096;  // tokens of the trace's one sequence
-const char* const kTraceName = "traces/h800_dualpipe_chunk/kernels.csv";
+const std::string kTraceName = std::string("traces/") + kTraceFile;
 
 /// A fraction of a peak or of a line rate.
 FreeConstant fraction(std::string name, double start) {
@@ -63,7 +61,8 @@ class Studies {
       : measured_(measured),
         gpu_(measured.cluster.gpu),
         traces_(traces),
-        trace_(read_trace(traces / "h800_dualpipe_chunk/kernels.csv")) {}
+        trace_(read_trace(traces / kTraceFile)),
+        traced_(traced_kernels(traces, measured.model, measured.plan)) {}
 
   std::vector<FitStudy> all() {
     require(gpu_.name == "h800" || gpu_.name == "h100", "no tables of kernels on '{}'", gpu_.name);
@@ -86,14 +85,21 @@ class Studies {
   }
 
  private:
+  enum class Sizes { kAll, kLarge };
+
+  /// Appends a table of products to a study, all its rows together weighing `weight`.
+  void add_products(FitStudy& study, const char* file, std::string_view op, Sizes sizes,
+                    double weight) const {
+    std::vector<MeasuredKernel> kernels = read_products(traces_ / file, op);
+    if (sizes == Sizes::kLarge) kernels = large(std::move(kernels));
+    append_rows(study.rows, by_time(kernel_rows(kernels, gpu_)), weight);
+  }
+
   FitStudy products_fp8() const {
     FitStudy study{.name = "FP8 products",
                    .source = "traces/h100/gemm_fp8_block.csv, rows of at least 20 GFLOP",
                    .constants = {fraction("tensor.gemm_fp8", 0.6)}};
-    append_rows(study.rows,
-                by_time(kernel_rows(
-                    large(read_products(traces_ / "h100/gemm_fp8_block.csv", "gemm_fp8")), gpu_)),
-                1);
+    add_products(study, "h100/gemm_fp8_block.csv", "gemm_fp8", Sizes::kLarge, 1);
     return study;
   }
 
@@ -101,12 +107,8 @@ class Studies {
     FitStudy study{.name = "grouped FP8 products",
                    .source = "traces/deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv",
                    .constants = {fraction("tensor.grouped_gemm_fp8", 0.6)}};
-    append_rows(study.rows,
-                by_time(kernel_rows(
-                    read_products(traces_ / "deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv",
-                                  "grouped_gemm_fp8"),
-                    gpu_)),
-                1);
+    add_products(study, "deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv", "grouped_gemm_fp8",
+                 Sizes::kAll, 1);
     return study;
   }
 
@@ -114,10 +116,7 @@ class Studies {
     FitStudy study{.name = "BF16 products",
                    .source = "traces/h100/gemm_bf16.csv, rows of at least 20 GFLOP",
                    .constants = {fraction("tensor.gemm_bf16", 0.7)}};
-    append_rows(study.rows,
-                by_time(kernel_rows(
-                    large(read_products(traces_ / "h100/gemm_bf16.csv", "gemm_bf16")), gpu_)),
-                1);
+    add_products(study, "h100/gemm_bf16.csv", "gemm_bf16", Sizes::kLarge, 1);
     return study;
   }
 
@@ -273,27 +272,24 @@ class Studies {
 
   template <class Wanted>
   std::vector<StudyRow> trace_rows(Wanted wanted) const {
-    const LayerOperations layer =
-        layer_operations(measured_.model, measured_.plan, LayerKind::kMoe,
-                         balanced_load(measured_.model, measured_.plan, kTraceSequence));
-    const std::vector<std::optional<Operation>> operations = operations_of(trace_, layer);
     std::vector<StudyRow> rows;
-    for (std::size_t i = 0; i < trace_.size(); ++i) {
-      // What lasts less than the trace resolves has no ratio to a prediction.
-      if (operations[i] && trace_[i].duration_us > 0 && wanted(*operations[i])) {
-        rows.push_back(trace_row(*operations[i], trace_[i]));
-      }
+    for (const TracedKernel& kernel : traced_) {
+      if (wanted(kernel)) rows.push_back(trace_row(kernel.operation, kernel.row));
     }
     return rows;
+  }
+
+  std::vector<StudyRow> trace_rows(TraceFamily family) const {
+    return trace_rows([family](const TracedKernel& kernel) { return kernel.family == family; });
   }
 
   FitStudy computation_beside() const {
     return {.name = "computation beside communication",
             .source = fmt::format("{}, FP8 products over their time alone", kTraceName),
             .constants = {slowdown("contention.computation")},
-            .rows = trace_rows([](const Operation& op) {
-              return (op.op == "gemm_fp8" || op.op == "grouped_gemm_fp8") &&
-                     op.flops.count() >= kLargeFlops;
+            .rows = trace_rows([](const TracedKernel& kernel) {
+              return kernel.family == TraceFamily::kProducts &&
+                     kernel.operation.flops.count() >= kLargeFlops;
             })};
   }
 
@@ -303,10 +299,7 @@ class Studies {
                                   "computation",
                                   kTraceName),
             .constants = {fraction("tensor.gemm_fp8_wgrad", 0.4)},
-            .rows = trace_rows([](const Operation& op) {
-              // The routed ones run two at a time on two streams: the time of one says nothing.
-              return op.op == "gemm_fp8_wgrad" && op.label.substr(0, 6) != "routed";
-            })};
+            .rows = trace_rows(TraceFamily::kWeightGradients)};
   }
 
   FitStudy attention_backward() const {
@@ -314,7 +307,8 @@ class Studies {
         .name = "attention backward",
         .source = fmt::format("{}, attention_bwd, less the contention of computation", kTraceName),
         .constants = {fraction("tensor.attention_backward", 0.6)},
-        .rows = trace_rows([](const Operation& op) { return op.op == "attention_bwd"; })};
+        .rows = trace_rows(
+            [](const TracedKernel& kernel) { return kernel.operation.op == "attention_bwd"; })};
   }
 
   FitStudy memory_bound() const {
@@ -322,13 +316,7 @@ class Studies {
             .source = fmt::format("{}, memory-bound kernels, less the contention of computation",
                                   kTraceName),
             .constants = {fraction("link.hbm", 0.7)},
-            .rows = trace_rows([](const Operation& op) { return is_memory_bound(op); })};
-  }
-
-  /// Kernels that compute next to nothing. Not those of the exchange, which wait for peers, nor
-  /// the small pointwise ones, whose time is a launch.
-  static bool is_memory_bound(const Operation& op) {
-    return op.flops.count() == 0 && op.op.substr(0, 3) != "ep_" && op.op != "elementwise";
+            .rows = trace_rows(TraceFamily::kMemoryBound)};
   }
 
   FitStudy transfer_beside(const std::string& what) const {
@@ -415,6 +403,7 @@ class Studies {
   const GpuSpec& gpu_;
   fs::path traces_;
   std::vector<TraceRow> trace_;
+  std::vector<TracedKernel> traced_;
 };
 
 }  // namespace

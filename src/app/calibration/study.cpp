@@ -120,8 +120,22 @@ class StudyRun {
                                                : predicted - row.measured;
   }
 
+  /// Most steps are taken on some of the rows, spread evenly over the table; all of them then have
+  /// little left to move.
   LeastSquaresFit search(const Rows& rows) {
-    LeastSquaresProblem problem{.parameters = parameters_, .rows = rows.size()};
+    std::vector<FitParameter> parameters = parameters_;
+    constexpr std::size_t kFewRows = 400;
+    if (rows.size() > 2 * kFewRows) {
+      Rows few;
+      for (std::size_t i = 0; i < kFewRows; ++i) few.push_back(rows[i * rows.size() / kFewRows]);
+      const LeastSquaresFit rough = search(few, parameters);
+      for (std::size_t j = 0; j < parameters.size(); ++j) parameters[j].start = rough.parameters[j];
+    }
+    return search(rows, parameters);
+  }
+
+  LeastSquaresFit search(const Rows& rows, const std::vector<FitParameter>& parameters) {
+    LeastSquaresProblem problem{.parameters = parameters, .rows = rows.size()};
     double total = 0;
     for (const std::size_t row : rows) total += study_.rows[row].weight;
     for (const std::size_t row : rows) {
@@ -209,7 +223,7 @@ class StudyRun {
     for (std::size_t i = 0; i < sample_.size(); ++i) {
       Sums& group = sums[group_of_[sample_[i]]];
       const double slope = fit.jacobian[i * parameters_.size() + j];
-      const double weight = study_.rows[sample_[i]].weight;
+      const double weight = fit.weights[i];
       group.pull -= weight * slope * fit.residuals[i];
       group.weight += weight * slope * slope;
     }

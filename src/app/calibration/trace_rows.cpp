@@ -4,8 +4,28 @@
 #include <tuple>
 
 #include "app/tables/csv.hpp"
+#include "model/operations/layer_operations.hpp"
 
 namespace pipecast {
+
+namespace {
+
+std::optional<TraceFamily> family_of(const TraceRow& row, const Operation& operation) {
+  if (row.stream != "compute") return std::nullopt;
+  const std::string_view op = operation.op;
+  if (op == "gemm_fp8" || op == "grouped_gemm_fp8") return TraceFamily::kProducts;
+  if (op == "gemm_fp8_wgrad") {
+    const bool routed = operation.label.substr(0, 6) == "routed";
+    return routed ? std::nullopt : std::optional(TraceFamily::kWeightGradients);
+  }
+  if (op.substr(0, 5) == "gate_") return TraceFamily::kRouterProducts;
+  if (op == "attention_fwd" || op == "attention_bwd") return TraceFamily::kAttention;
+  if (op == "elementwise") return TraceFamily::kElementwise;
+  if (op.substr(0, 3) == "ep_") return std::nullopt;
+  return TraceFamily::kMemoryBound;
+}
+
+}  // namespace
 
 std::vector<TraceRow> read_trace(const std::filesystem::path& path) {
   const CsvTable table(path);
@@ -47,6 +67,40 @@ std::vector<std::optional<Operation>> operations_of(const std::vector<TraceRow>&
     const auto it = by_kind.find({key.phase, key.op});
     const bool known = it != by_kind.end() && key.occurrence < it->second.size();
     out.push_back(known ? std::optional(it->second[key.occurrence]) : std::nullopt);
+  }
+  return out;
+}
+
+std::string_view name_of(TraceFamily family) {
+  switch (family) {
+    case TraceFamily::kProducts:
+      return "FP8 products";
+    case TraceFamily::kRouterProducts:
+      return "router products";
+    case TraceFamily::kWeightGradients:
+      return "FP8 weight gradients";
+    case TraceFamily::kAttention:
+      return "attention";
+    case TraceFamily::kMemoryBound:
+      return "memory-bound kernels";
+    case TraceFamily::kElementwise:
+      return "elementwise kernels";
+  }
+  return "";
+}
+
+std::vector<TracedKernel> traced_kernels(const std::filesystem::path& traces,
+                                         const ModelSpec& model, const PlanSpec& plan) {
+  const std::vector<TraceRow> rows = read_trace(traces / kTraceFile);
+  const std::vector<std::optional<Operation>> operations = operations_of(
+      rows,
+      layer_operations(model, plan, LayerKind::kMoe, balanced_load(model, plan, kTraceSequence)));
+  std::vector<TracedKernel> out;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!operations[i]) continue;
+    const std::optional<TraceFamily> family = family_of(rows[i], *operations[i]);
+    const bool resolved = rows[i].duration_us > 0 || family == TraceFamily::kElementwise;
+    if (family && resolved) out.push_back({rows[i], *operations[i], *family});
   }
   return out;
 }

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "model/operations/operation.hpp"
+#include "model/specs/model.hpp"
+#include "model/specs/plan.hpp"
 
 namespace pipecast {
 
@@ -42,5 +44,40 @@ std::vector<LaunchKey> launch_keys(const std::vector<TraceRow>& rows);
 /// there is one. All layers of the trace are of one kind.
 std::vector<std::optional<Operation>> operations_of(const std::vector<TraceRow>& rows,
                                                     const LayerOperations& layer);
+
+/// Kernels of the trace that are judged together.
+enum class TraceFamily : std::uint8_t {
+  kProducts,         ///< FP8, single and grouped
+  kRouterProducts,   ///< BF16, of the gate
+  kWeightGradients,  ///< FP8, of the dense matrices
+  kAttention,        ///< forward and backward
+  kMemoryBound,      ///< computes next to nothing
+  kElementwise,      ///< small pointwise kernels: each lasts about what the trace resolves
+};
+inline constexpr int kTraceFamilies = 6;
+
+/// "FP8 products", ...
+std::string_view name_of(TraceFamily family);
+
+/// A launch of the trace that one kernel's model can be held against.
+struct TracedKernel {
+  TraceRow row;
+  Operation operation;
+  TraceFamily family{};
+};
+
+/// Where the trace lies in the folder traces/.
+inline constexpr const char* kTraceFile = "h800_dualpipe_chunk/kernels.csv";
+
+/// The launches of the compute stream with an operation and a family. Left out: the routed experts'
+/// weight gradients, which run two at a time on two streams, so that the time of one says nothing;
+/// what the exchange launches, which waits for peers; what lasted less than the trace resolves, but
+/// for elementwise kernels, which only their sum judges.
+/// @throws Error for a file that cannot be read
+std::vector<TracedKernel> traced_kernels(const std::filesystem::path& traces,
+                                         const ModelSpec& model, const PlanSpec& plan);
+
+/// Tokens of the trace's one sequence.
+inline constexpr std::int64_t kTraceSequence = 4096;
 
 }  // namespace pipecast

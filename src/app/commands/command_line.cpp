@@ -57,6 +57,8 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
     po::store(parsed, values_);
     po::notify(values_);
   } catch (const po::too_many_positional_options_error&) {
+    // The superfluous argument may be the value of a misspelt option.
+    refuse_unknown(unknown_options(arguments));
     throw Error(fmt::format("too many arguments; usage: pipecast {}", usage_));
   } catch (const po::error& error) {
     throw Error(fmt::format("{}; usage: pipecast {}", error.what(), usage_));
@@ -73,6 +75,17 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
     require(has(name), "{} is missing; usage: pipecast {}", name, usage_);
   }
   return true;
+}
+
+std::vector<std::string> CommandLine::unknown_options(
+    const std::vector<std::string>& arguments) const {
+  std::vector<std::string> out;
+  for (const std::string& word : arguments) {
+    if (word.size() <= 2 || word.rfind("--", 0) != 0) continue;
+    const std::string name = word.substr(2, word.find('=') - 2);
+    if (options_.find_nothrow(name, false) == nullptr) out.push_back(word);
+  }
+  return out;
 }
 
 void CommandLine::refuse_unknown(const std::vector<std::string>& unrecognised) const {
@@ -99,7 +112,9 @@ std::vector<std::string> CommandLine::sets() const {
 
 void CommandLine::write_json(const nlohmann::ordered_json& document) const {
   if (!has("json")) return;
-  const std::string content = document.dump(2) + "\n";
+  // File names may be no UTF-8, which JSON has to be.
+  const std::string content =
+      document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   if (text("json") == "-") {
     std::fwrite(content.data(), 1, content.size(), stdout);
   } else {

@@ -50,6 +50,8 @@ class CommandLine {
   void write_json(const nlohmann::ordered_json& document) const;
 
  private:
+  [[nodiscard]] std::vector<std::string> unknown_options(
+      const std::vector<std::string>& arguments) const;
   void refuse_unknown(const std::vector<std::string>& unrecognised) const;
   [[nodiscard]] std::string help() const;
 

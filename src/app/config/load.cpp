@@ -1,6 +1,8 @@
 #include "app/config/load.hpp"
 
+#include <algorithm>
 #include <cstdlib>
+#include <system_error>
 
 #include "app/config/check_scenario.hpp"
 #include "app/config/layout.hpp"
@@ -103,6 +105,23 @@ PlanSpec load_plan(const std::filesystem::path& path) {
 }
 CalibrationSpec load_calibration(const std::filesystem::path& path) {
   return load_section<CalibrationSpec>(path, config::read_file);
+}
+
+std::vector<std::string> shipped_names(std::string_view folder) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> names;
+  const fs::path root = config_directory() / folder;
+  std::error_code failure;
+  for (const auto& entry : fs::recursive_directory_iterator(root, failure)) {
+    if (entry.path().extension() != ".yaml") continue;
+    names.push_back(entry.path().lexically_relative(root).replace_extension().string());
+  }
+  require(!failure,
+          "{}: cannot be listed; the environment variable PIPECAST_CONFIGS says where the shipped "
+          "files are",
+          root.string());
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 std::filesystem::path config_directory() {

@@ -53,6 +53,10 @@ nlohmann::ordered_json schema(std::string_view kind);
 /// What schema() knows, sorted by name.
 std::vector<std::string> schema_kinds();
 
+/// Names of the shipped files below one folder of configs/ ("gpus": a100, h100, ...), sorted.
+/// @throws Error if the folder cannot be listed
+std::vector<std::string> shipped_names(std::string_view folder);
+
 /// Where the shipped files lie: the environment variable PIPECAST_CONFIGS, else the source tree
 /// that the program was built from.
 std::filesystem::path config_directory();

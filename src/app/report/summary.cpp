@@ -15,17 +15,6 @@ constexpr double kGiga = 1e9;
 /// Letters of the bar, by TimeCategory.
 constexpr std::array<char, kTimeCategories> kLetters = {'F', 'i', 'B', 'W', '=', 'o', 'x', '.'};
 
-/// "2,048".
-std::string grouped(double value) {
-  const std::string digits = fmt::format("{:.0f}", value);
-  std::string out;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) out.push_back(',');
-    out.push_back(digits[i]);
-  }
-  return out;
-}
-
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
 /// The unit in which an amount of dollars has a few digits before the point.

@@ -28,6 +28,10 @@ class Table {
 /// Characters that a terminal shows for UTF-8 text without wide or combining characters.
 std::size_t display_width(std::string_view text);
 
+/// "2,048": to the nearest whole number, with a comma between thousands.
+/// @param value  from 0 on
+std::string grouped(double value);
+
 /// Whether standard output is a terminal that wants colours: NO_COLOR is not set.
 bool colours_wanted();
 

@@ -25,9 +25,15 @@ std::vector<std::string> split(const std::string& line) {
 }  // namespace
 
 CsvTable::CsvTable(const std::filesystem::path& path) : name_(path.string()) {
-  std::ifstream in(path);
+  // Devices may never end a line.
+  std::error_code ignored;
+  const auto type = std::filesystem::status(path, ignored).type();
+  const bool finite =
+      type == std::filesystem::file_type::regular || type == std::filesystem::file_type::fifo;
+  std::ifstream in;
+  if (finite) in.open(path);
   std::string line;
-  require(static_cast<bool>(std::getline(in, line)), "{}: cannot be read or is empty", name_);
+  require(finite && std::getline(in, line), "{}: cannot be read or is empty", name_);
   const auto strip = [](std::string& text) {
     if (!text.empty() && text.back() == '\r') text.pop_back();
   };
@@ -59,9 +65,17 @@ double CsvTable::number(std::size_t row, std::string_view column) const {
   const std::string& cell = text(row, column);
   double value = 0;
   const auto [end, failure] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-  require(failure == std::errc() && end == cell.data() + cell.size(),
-          "{}:{}:1: {}: '{}' is not a number", name_, row + 2, column, cell);
-  return value;
+  const bool valid = failure == std::errc() && end == cell.data() + cell.size();
+  if (valid) return value;
+  throw Error(fmt::format("{}: {}: '{}' is not a number", place(row, column), column, cell));
+}
+
+std::string CsvTable::place(std::size_t row, std::string_view column) const {
+  const std::vector<std::string>& cells = cells_.at(row);
+  const std::size_t last = index(column);
+  std::size_t begin = 1;
+  for (std::size_t c = 0; c < last; ++c) begin += cells[c].size() + 1;
+  return fmt::format("{}:{}:{}", name_, row + 2, begin);
 }
 
 }  // namespace pipecast

@@ -15,11 +15,16 @@ class CsvTable {
   explicit CsvTable(const std::filesystem::path& path);
 
   [[nodiscard]] std::size_t rows() const { return cells_.size(); }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::vector<std::string>& header() const { return header_; }
   [[nodiscard]] bool has(std::string_view column) const;
   /// @throws Error if there is no such column
   [[nodiscard]] const std::string& text(std::size_t row, std::string_view column) const;
-  /// @throws Error with file and line if the cell is not a number
+  /// @throws Error with file, line and column if the cell is not a number
   [[nodiscard]] double number(std::size_t row, std::string_view column) const;
+  /// "traces/h100/gemm_bf16.csv:7:4": where a cell begins.
+  [[nodiscard]] std::string place(std::size_t row, std::string_view column) const;
+  [[nodiscard]] std::string place_of_header() const { return name_ + ":1:1"; }
 
  private:
   [[nodiscard]] std::size_t index(std::string_view column) const;

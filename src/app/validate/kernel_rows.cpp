@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <functional>
+#include <array>
 #include <numeric>
+#include <tuple>
 
 #include "app/calibration/tables.hpp"
 #include "app/calibration/trace_rows.hpp"
-#include "model/operations/layer_operations.hpp"
 #include "model/ops/kernel_cost.hpp"
 
 namespace pipecast {
@@ -57,64 +57,27 @@ void add_table(std::vector<ValidationRow>& out, const std::string& quantity,
   if (!compared.measured.empty()) out.push_back(row_of(quantity, source, compared));
 }
 
-/// Families of the trace, of which each operation is in the first that wants it.
-struct Family {
-  const char* name;
-  bool (*wants)(const TraceRow& row, const Operation& operation);
-};
-
-constexpr Family kFamilies[] = {
-    {"FP8 products",
-     [](const TraceRow&, const Operation& op) {
-       return op.op == "gemm_fp8" || op.op == "grouped_gemm_fp8";
-     }},
-    {"FP8 weight gradients",
-     [](const TraceRow&, const Operation& op) {
-       return op.op == "gemm_fp8_wgrad" && op.label.substr(0, 6) != "routed";
-     }},
-    {"attention",
-     [](const TraceRow&, const Operation& op) {
-       return op.op == "attention_fwd" || op.op == "attention_bwd";
-     }},
-    {"memory-bound kernels",
-     [](const TraceRow& row, const Operation& op) {
-       return row.stream == "compute" && op.flops.count() == 0 && op.op != "elementwise" &&
-              row.duration_us > 0;  // else shorter than the trace resolves
-     }},
-};
-
 void add_trace(std::vector<ValidationRow>& out, const Scenario& h800, const fs::path& traces) {
-  const std::string source = "traces/h800_dualpipe_chunk/kernels.csv";
-  constexpr std::int64_t kTraceSequence = 4096;
-  const std::vector<TraceRow> rows = read_trace(traces / "h800_dualpipe_chunk/kernels.csv");
-  const std::vector<std::optional<Operation>> operations =
-      operations_of(rows, layer_operations(h800.model, h800.plan, LayerKind::kMoe,
-                                           balanced_load(h800.model, h800.plan, kTraceSequence)));
   const GpuSpec& gpu = h800.cluster.gpu;
   const int sms = gpu.sm_count - h800.plan.communication_sms;
   const double beside = h800.calibration.contention.computation.value;
-  const auto predicted = [&](const Operation& op) {
-    return to_microseconds(kernel_cost(op, gpu, h800.calibration, sms).time) * beside;
-  };
-  for (const Family& family : kFamilies) {
-    Compared compared;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (!operations[i] || !family.wants(rows[i], *operations[i])) continue;
-      compared.predicted.push_back(predicted(*operations[i]));
-      compared.measured.push_back(rows[i].duration_us);
+  std::array<Compared, kTraceFamilies> families;
+  for (const TracedKernel& kernel : traced_kernels(traces, h800.model, h800.plan)) {
+    Compared& family = families[static_cast<std::size_t>(kernel.family)];
+    const KernelCost cost = kernel_cost(kernel.operation, gpu, h800.calibration, sms);
+    family.predicted.push_back(to_microseconds(cost.time) * beside);
+    family.measured.push_back(kernel.row.duration_us);
+  }
+  for (int f = 0; f < kTraceFamilies; ++f) {
+    Compared& family = families[static_cast<std::size_t>(f)];
+    std::string quantity =
+        fmt::format("{} of a training chunk, {} SMs", name_of(static_cast<TraceFamily>(f)), sms);
+    if (static_cast<TraceFamily>(f) == TraceFamily::kElementwise) {
+      quantity += ", one sum";
+      family = {.predicted = {sum(family.predicted)}, .measured = {sum(family.measured)}};
     }
-    out.push_back(
-        row_of(fmt::format("{} of a training chunk, {} SMs", family.name, sms), source, compared));
+    out.push_back(row_of(std::move(quantity), std::string("traces/") + kTraceFile, family));
   }
-  Compared elementwise{.predicted = {0}, .measured = {0}};
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!operations[i] || rows[i].op != "elementwise") continue;
-    elementwise.predicted[0] += predicted(*operations[i]);
-    elementwise.measured[0] += rows[i].duration_us;
-  }
-  out.push_back(
-      row_of(fmt::format("elementwise kernels of a training chunk in one sum, {} SMs", sms), source,
-             elementwise));
 }
 
 }  // namespace

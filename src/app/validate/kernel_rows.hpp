@@ -18,9 +18,8 @@ struct CalibratedGpu {
 /// `errors` how far single kernels are off.
 ///
 /// Products of less than 20 GFLOP, bound by latency, stand apart from larger ones. Kernels of the
-/// trace ran beside communication, on the SMs that it leaves: they are predicted with the
-/// calibration's contention; what ran on two streams at once is left out, and the small
-/// `elementwise` kernels count as one sum.
+/// trace (traced_kernels()) ran beside communication, on the SMs that it leaves: they are predicted
+/// with the calibration's contention. Its small `elementwise` kernels count as one sum.
 /// @param h800    the scenario of the trace
 /// @param traces  the folder traces/
 /// @throws Error for a table that cannot be read

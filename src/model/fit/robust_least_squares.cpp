@@ -20,7 +20,7 @@ constexpr double kHuberBend = 1.345;   // 95 % efficient on normal residuals
 constexpr double kCauchyBend = 2.385;  // the same
 constexpr double kNormalMad = 1.4826;  // standard deviation over median absolute deviation
 constexpr double kDifference = 0.005;  // half width of the differences, in coordinates
-constexpr double kTolerance = 1e-8;    // of coordinates, and of the gradient's direction cosine
+constexpr double kTolerance = 1e-6;    // of coordinates, and of the gradient's direction cosine
 constexpr double kSpreadTolerance = 1e-3;
 constexpr double kFirstDamping = 1e-3;
 constexpr double kLargestDamping = 1e12;
@@ -254,6 +254,8 @@ class Search {
     LeastSquaresFit out;
     out.parameters = values_at(at_);
     out.residuals.assign(residuals_.begin(), residuals_.end());
+    const Vector weights = squares_weights();
+    out.weights.assign(weights.begin(), weights.end());
     out.jacobian.assign(jacobian_.data(), jacobian_.data() + jacobian_.size());
     out.standard_errors.assign(errors.begin(), errors.end());
     out.spread = spread_;

@@ -42,6 +42,7 @@ struct LeastSquaresProblem {
 struct LeastSquaresFit {
   std::vector<double> parameters;
   std::vector<double> residuals;
+  std::vector<double> weights;  ///< of each row's square: the problem's times the loss's
   /// Derivatives of row i's residual at [i * parameters + j], by the logarithm of a kLog parameter
   /// and by a kLinear one over its range.
   std::vector<double> jacobian;

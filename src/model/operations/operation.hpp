@@ -25,6 +25,8 @@ struct AttentionShape {
   std::int64_t qk_dim = 0;    ///< dimension of queries and keys
   std::int64_t v_dim = 0;
   bool causal = false;
+
+  bool operator==(const AttentionShape&) const = default;
 };
 
 /// What a matrix product may be asked to do differently: hardware and software that one wonders
@@ -58,6 +60,8 @@ struct Operation {
   Bytes read{};   ///< from HBM, every operand once
   Bytes written{};
   Stream stream = Stream::kCompute;
+
+  bool operator==(const Operation&) const = default;
 };
 
 /// The phases of a layer in one training step, named as in the trace. F: forward, B: input

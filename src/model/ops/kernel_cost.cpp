@@ -28,7 +28,15 @@ std::string_view name_of(Limit limit) {
 
 KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu,
                        const CalibrationSpec& calibration, int sms) {
-  return Registry<KernelKind>::instance().find(operation.op).cost(operation, gpu, calibration, sms);
+  KernelCost cost =
+      Registry<KernelKind>::instance().find(operation.op).cost(operation, gpu, calibration, sms);
+  if (cost.cycles == 0) {
+    // The model knows a time and no cycles: those that pass meanwhile at the vendor's clock.
+    cost.clock = gpu.tensor_clock;
+    cost.cycles = to_seconds(cost.time) * cost.clock.count();
+    cost.parts = {KernelPart{name_of(cost.limited_by), cost.cycles}};
+  }
+  return cost;
 }
 
 KernelCost streaming(const Operation& operation, const GpuSpec& gpu,

@@ -4,7 +4,6 @@
 #include <array>
 
 #include "model/operations/layer_operations.hpp"
-#include "model/ops/kernel_cost.hpp"
 
 namespace pipecast {
 
@@ -121,7 +120,10 @@ class ChunkBuilder::Assembly {
 
 ChunkBuilder::ChunkBuilder(const Scenario& scenario, const PlanSpec& plan,
                            const RoutingStatistics& routing)
-    : scenario_(scenario), plan_(plan), routing_(routing) {
+    : scenario_(scenario),
+      plan_(plan),
+      routing_(routing),
+      kernels_(scenario.cluster.gpu, scenario.calibration) {
   const LayerLoad load = balanced_load(scenario.model, plan, scenario.recipe.seq_length);
   for (const auto& stage : plan.pipeline_layout) {
     for (const LayerKind kind : stage) {
@@ -135,13 +137,13 @@ ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& op
                                                 std::size_t first, std::size_t last,
                                                 bool overlapped) const {
   const CalibrationSpec& calibration = scenario_.calibration;
-  const GpuSpec& gpu = scenario_.cluster.gpu;
-  const int sms = overlapped ? gpu.sm_count - plan_.communication_sms : gpu.sm_count;
+  const int all_sms = scenario_.cluster.gpu.sm_count;
+  const int sms = overlapped ? all_sms - plan_.communication_sms : all_sms;
   const double slowdown = overlapped ? calibration.contention.computation.value : 1.0;
   const Duration gap = duration_from_seconds(calibration.latency.launch_gap_us.value * 1e-6);
   Piece piece;
   for (std::size_t i = first; i < last; ++i) {
-    const KernelCost cost = kernel_cost(operations[i], gpu, calibration, sms);
+    const KernelCost& cost = kernels_.cost(operations[i], sms);
     const Duration time = scaled(cost.time, slowdown);
     add_share(piece.work, operations[i].op, pipecast::name_of(cost.limited_by), time);
     add_share(piece.work, "launch_gap", "latency", gap);

@@ -8,6 +8,7 @@
 
 #include "model/collectives/all_to_all.hpp"
 #include "model/operations/operation.hpp"
+#include "model/ops/kernel_memo.hpp"
 #include "model/schedules/schedule.hpp"
 #include "model/specs/scenario.hpp"
 
@@ -74,6 +75,8 @@ class ChunkBuilder {
   const PlanSpec& plan_;
   RoutingStatistics routing_;
   std::map<LayerKind, LayerOperations> layers_;
+  /// Layers repeat within chunks and between them. Changes no result: a builder serves one thread.
+  mutable KernelMemo kernels_;
 };
 
 }  // namespace pipecast

@@ -1,5 +1,5 @@
 #include <catch2/catch.hpp>
-#include <fstream>
+#include <map>
 #include <set>
 
 #include "app/calibration/tables.hpp"
@@ -72,6 +72,29 @@ TEST_CASE("rows beyond the model's list have no operation", "[calibration]") {
   REQUIRE_FALSE(operations[1].has_value());
   row.op = "no such kernel";
   REQUIRE_FALSE(operations_of({row}, moe_layer())[0].has_value());
+}
+
+TEST_CASE("traced kernels are those that one kernel's model can be held against", "[calibration]") {
+  const auto kernels = traced_kernels(trace_directory(), deepseek_v3(), deepseek_v3_plan());
+  std::map<TraceFamily, std::size_t> families;
+  for (const TracedKernel& kernel : kernels) {
+    REQUIRE(kernel.row.stream == "compute");
+    REQUIRE((kernel.row.duration_us > 0 || kernel.family == TraceFamily::kElementwise));
+    REQUIRE(kernel.operation.op == kernel.row.op);
+    REQUIRE(Registry<KernelKind>::instance().contains(kernel.operation.op));
+    const bool computes = kernel.operation.flops.count() > 0;
+    if (kernel.family == TraceFamily::kMemoryBound) REQUIRE_FALSE(computes);
+    if (kernel.family == TraceFamily::kProducts) REQUIRE(computes);
+    ++families[kernel.family];
+  }
+  REQUIRE(families.size() == kTraceFamilies);
+  constexpr std::size_t kLayers = 4;
+  REQUIRE(families.at(TraceFamily::kProducts) == kLayers * (16 + 4));  // single, grouped
+  REQUIRE(families.at(TraceFamily::kAttention) == kLayers * 2);
+  REQUIRE(families.at(TraceFamily::kRouterProducts) == kLayers * 3);
+  std::set<std::string_view> names;
+  for (const auto& [family, count] : families) names.insert(name_of(family));
+  REQUIRE(names.size() == families.size());
 }
 
 TEST_CASE("large and small kernels are all kernels of a table", "[calibration]") {

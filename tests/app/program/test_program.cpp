@@ -40,7 +40,7 @@ TEST_CASE("without a command the program explains itself and fails", "[program]"
 }
 
 TEST_CASE("every command has help and knows its version", "[program]") {
-  const auto* const command = GENERATE("run", "model", "schema", "list", "validate");
+  const auto* const command = GENERATE("kernel", "run", "model", "schema", "list", "validate");
   CAPTURE(command);
   const Outcome help = run_program(std::string(command) + " --help");
   REQUIRE(help.code == 0);
@@ -51,7 +51,7 @@ TEST_CASE("every command has help and knows its version", "[program]") {
 
 TEST_CASE("an unknown command names the nearest and all", "[program]") {
   require_refused("rnu", "unknown command 'rnu', did you mean run?; commands: ");
-  require_refused("xyzxyz", "unknown command 'xyzxyz'; commands: list, model, run, schema");
+  require_refused("xyzxyz", "unknown command 'xyzxyz'; commands: kernel, list, model, run");
 }
 
 TEST_CASE("an unknown option names the nearest", "[program]") {
@@ -61,6 +61,8 @@ TEST_CASE("an unknown option names the nearest", "[program]") {
   require_refused("run " + kTiny + "--thread=2",
                   "unknown option '--thread=2', did you mean "
                   "--threads?; usage: ");
+  require_refused("run " + kTiny + "--thread 2",
+                  "unknown option '--thread', did you mean --threads?; usage: ");
   require_refused("run " + kTiny + "-x", "unknown option '-x'");
 }
 

@@ -55,6 +55,7 @@ TEST_CASE("lines may end as on Windows, and the last one in nothing", "[csv]") {
 TEST_CASE("a table that is not there, or empty, is refused", "[csv]") {
   REQUIRE_THROWS_WITH(CsvTable("/nowhere/table.csv"),
                       "/nowhere/table.csv: cannot be read or is empty");
+  REQUIRE_THROWS_WITH(CsvTable("/dev/zero"), "/dev/zero: cannot be read or is empty");
   const TableFile file("");
   REQUIRE_THROWS_WITH(CsvTable(file.path()), file.path() + ": cannot be read or is empty");
 }
@@ -76,4 +77,14 @@ TEST_CASE("a cell that is no number is refused by its line and column", "[csv]")
   const CsvTable table(file.path());
   REQUIRE_THROWS_WITH(table.number(0, "a"),
                       file.path() + ":2:1: a: '" + table.text(0, "a") + "' is not a number");
+}
+
+TEST_CASE("a cell's place counts from 1, the header being line 1", "[csv]") {
+  const TableFile file("a,bc,d\n1,22,333\n,,x\n");
+  const CsvTable table(file.path());
+  REQUIRE(table.place(0, "a") == file.path() + ":2:1");
+  REQUIRE(table.place(0, "d") == file.path() + ":2:6");  // behind "1,22,"
+  REQUIRE(table.place(1, "d") == file.path() + ":3:3");
+  REQUIRE(table.place_of_header() == file.path() + ":1:1");
+  REQUIRE_THROWS_WITH(table.number(1, "d"), file.path() + ":3:3: d: 'x' is not a number");
 }
