@@ -33,17 +33,18 @@ FreeConstant microseconds(std::string name, double start, double high) {
   return {std::move(name), {.start = start, .low = 0.1, .high = high}};
 }
 
+FreeConstant cycles(std::string name, double start) {
+  return {std::move(name), {.start = start, .low = 1, .high = 1e5}};
+}
+
+/// Smaller products say more of the launch than of the machine.
+constexpr double kLeastFlops = 1e9;
+
 std::vector<StudyRow> kernel_rows(const std::vector<MeasuredKernel>& kernels, const GpuSpec& gpu) {
   std::vector<StudyRow> rows;
   for (const MeasuredKernel& kernel : kernels) {
     rows.push_back(kernel_row(kernel.operation, gpu, gpu.sm_count, kernel.time_us, kernel.shape));
   }
-  return rows;
-}
-
-/// Rows count by their time: right for one efficiency, which decides long kernels alone.
-std::vector<StudyRow> by_time(std::vector<StudyRow> rows) {
-  for (StudyRow& row : rows) row.weight = row.measured;
   return rows;
 }
 
@@ -66,9 +67,7 @@ class Studies {
 
   std::vector<FitStudy> all() {
     require(gpu_.name == "h800" || gpu_.name == "h100", "no tables of kernels on '{}'", gpu_.name);
-    return {products_fp8(),
-            grouped_products(),
-            products_bf16(),
+    return {gpu_.name == "h100" ? products_on_h100() : products_on_h800(),
             attention_forward(),
             shortest_kernel(),
             launch_gap(),
@@ -85,39 +84,96 @@ class Studies {
   }
 
  private:
-  enum class Sizes { kAll, kLarge };
-
   /// Appends a table of products to a study, all its rows together weighing `weight`.
-  void add_products(FitStudy& study, const char* file, std::string_view op, Sizes sizes,
-                    double weight) const {
+  void add_products(FitStudy& study, const char* file, std::string_view op, double weight,
+                    const ProductOptions& options = {}) const {
     std::vector<MeasuredKernel> kernels = read_products(traces_ / file, op);
-    if (sizes == Sizes::kLarge) kernels = large(std::move(kernels));
-    append_rows(study.rows, by_time(kernel_rows(kernels, gpu_)), weight);
+    kernels.erase(std::remove_if(kernels.begin(), kernels.end(),
+                                 [](const MeasuredKernel& kernel) {
+                                   return kernel.operation.flops.count() < kLeastFlops;
+                                 }),
+                  kernels.end());
+    for (MeasuredKernel& kernel : kernels) kernel.operation.product = options;
+    append_rows(study.rows, kernel_rows(kernels, gpu_), weight);
   }
 
-  FitStudy products_fp8() const {
-    FitStudy study{.name = "FP8 products",
-                   .source = "traces/h100/gemm_fp8_block.csv, rows of at least 20 GFLOP",
-                   .constants = {fraction("tensor.gemm_fp8", 0.6)}};
-    add_products(study, "h100/gemm_fp8_block.csv", "gemm_fp8", Sizes::kLarge, 1);
+  /// FP8 and BF16 products of one campaign: one clock, one HBM.
+  FitStudy products_on_h100() const {
+    FitStudy study{
+        .name = "products",
+        .source =
+            "traces/h100/gemm_fp8_block.csv (timed with the cast of A) and gemm_bf16.csv, "
+            "rows of at least 1 GFLOP",
+        .constants = {{"clock.loaded_ghz", {.start = 1.5, .low = 1, .high = 1.9}},
+                      {"clock.settling_us", {.start = 1000, .low = 10, .high = 1e5}},
+                      cycles("product.drain_cycles", 160),
+                      {"product.uneven_columns", {.start = 0.25, .low = 0.01, .high = 2}},
+                      cycles("product.epilogue_cycles_fp8", 14),
+                      cycles("product.epilogue_cycles_bf16", 12),
+                      {"product.issue_bf16", {.start = 1.15, .low = 1, .high = 2}},
+                      {"product.partial_row_cycles", {.start = 1.8, .low = 0.01, .high = 20}},
+                      fraction("product.hbm", 0.9),
+                      microseconds("product.launch_us", 3, 10),
+                      {"product.one_wave_factor", {.start = 1.5, .low = 1, .high = 3}},
+                      cycles("product.one_wave_cycles", 4800),
+                      microseconds("product.cast_launch_us", 1.5, 10),
+                      {"product.cast_blocks_per_us", {.start = 900, .low = 100, .high = 1e4}}},
+        .stated = kernel_version(256, 192, "the tiles that the table's times show"),
+        .loss = Loss::kCauchy};
+    add_products(study, "h100/gemm_fp8_block.csv", "gemm_fp8", 1, {.with_cast = true});
+    add_products(study, "h100/gemm_bf16.csv", "gemm_bf16", 1);
     return study;
   }
 
-  FitStudy grouped_products() const {
-    FitStudy study{.name = "grouped FP8 products",
-                   .source = "traces/deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv",
-                   .constants = {fraction("tensor.grouped_gemm_fp8", 0.6)}};
+  /// Other versions of the FP8 kernels on the same chip; what they cannot tell comes from the H100.
+  FitStudy products_on_h800() const {
+    FitStudy study{.name = "products",
+                   .source =
+                       "traces/deepgemm/*_2025-03-25.csv and grouped_gemm_fp8_masked.csv, "
+                       "traces/h800_kernels/grouped_gemm_fp8.csv",
+                   .constants = {{"clock.loaded_ghz", {.start = 1.6, .low = 1, .high = 1.9}},
+                                 {"clock.settling_us", {.start = 500, .low = 10, .high = 1e5}},
+                                 cycles("product.drain_cycles", 160),
+                                 cycles("product.epilogue_cycles_fp8", 14),
+                                 fraction("product.hbm", 0.85),
+                                 microseconds("product.launch_us", 2, 10)},
+                   .stated = kernel_version(128, 160, "DeepGEMM, README and code of 2025-03-25")};
+    const FitStudy elsewhere = products_on_h100();
+    CalibrationSpec h100;
+    start_study(elsewhere, h100);
+    search_study(elsewhere, h100);
+    run_study(elsewhere, h100);
+    for (const NamedConstant& named : constants_of(h100)) {
+      for (const char* wanted : {"product.uneven_columns", "product.epilogue_cycles_bf16",
+                                 "product.issue_bf16", "product.partial_row_cycles"}) {
+        if (named.name != wanted) continue;
+        Constant constant = *named.constant;
+        constant.source = "as on H100: " + constant.source;
+        study.stated.push_back({named.name, constant});
+      }
+    }
+    const std::string none = "not seen in this version";
+    study.stated.push_back({"product.one_wave_factor", {1, 1, 1, none}});
+    study.stated.push_back({"product.one_wave_cycles", {0, 0, 0, none}});
+    const std::string alone = "tables time products alone";
+    study.stated.push_back({"product.cast_launch_us", {0, 0, 0, alone}});
+    study.stated.push_back({"product.cast_blocks_per_us", {0, 0, 0, alone}});
+    add_products(study, "deepgemm/gemm_fp8_2025-03-25.csv", "gemm_fp8", 1);
     add_products(study, "deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv", "grouped_gemm_fp8",
-                 Sizes::kAll, 1);
+                 1);
+    add_products(study, "deepgemm/grouped_gemm_fp8_masked.csv", "grouped_gemm_fp8", 1,
+                 {.masked = true});
+    add_products(study, "h800_kernels/grouped_gemm_fp8.csv", "grouped_gemm_fp8", 1);
     return study;
   }
 
-  FitStudy products_bf16() const {
-    FitStudy study{.name = "BF16 products",
-                   .source = "traces/h100/gemm_bf16.csv, rows of at least 20 GFLOP",
-                   .constants = {fraction("tensor.gemm_bf16", 0.7)}};
-    add_products(study, "h100/gemm_bf16.csv", "gemm_bf16", Sizes::kLarge, 1);
-    return study;
+  static std::vector<StatedConstant> kernel_version(int tallest, int widest,
+                                                    const std::string& source) {
+    const auto stated = [&](int value) {
+      const auto exact = static_cast<double>(value);
+      return Constant{.value = exact, .low = exact, .high = exact, .source = source};
+    };
+    return {{"product.tallest_tile", stated(tallest)}, {"product.widest_tile", stated(widest)}};
   }
 
   FitStudy attention_forward() const {
@@ -298,7 +354,7 @@ class Studies {
             .source = fmt::format("{}, gemm_fp8_wgrad, dense layers', less the contention of "
                                   "computation",
                                   kTraceName),
-            .constants = {fraction("tensor.gemm_fp8_wgrad", 0.4)},
+            .constants = {cycles("product.gradient_drain_cycles", 400)},
             .rows = trace_rows(TraceFamily::kWeightGradients)};
   }
 
@@ -421,6 +477,10 @@ FittedCalibration fit_calibration(const std::string& gpu, const std::vector<FitS
     for (const FreeConstant& free : study.constants) {
       require(fitted.insert(free.name).second, "study '{}': '{}' is fitted already", study.name,
               free.name);
+    }
+    for (const StatedConstant& stated : study.stated) {
+      require(fitted.insert(stated.name).second, "study '{}': '{}' is fitted already", study.name,
+              stated.name);
     }
     start_study(study, out.calibration);
   }

@@ -39,6 +39,8 @@ struct ProductOptions {
   bool masked = false;  ///< groups have a fixed capacity instead of following one another
   int block_m = 0;      ///< rows of the tile; 0: the kernel's choice
   int block_n = 0;      ///< columns of the tile, given together with its rows
+
+  bool operator==(const ProductOptions&) const = default;
 };
 
 /// One kernel launch.
