@@ -14,17 +14,26 @@ const Constant& constant(const CalibrationSpec& calibration) {
 }
 
 Product product_of(const Operation& op, ProductKind kind, Fp8Rows rows) {
-  const bool fp8 = kind != ProductKind::kBf16;
-  const double element = fp8 ? 1 : 2;
+  const double element = kind == ProductKind::kBf16 ? 2 : 1;
   const auto area = [=](std::int64_t a, std::int64_t b) {
     return element * static_cast<double>(a) * static_cast<double>(b);
   };
+  // Groups that follow one another are padded to whole tiles, which are read and written too.
+  constexpr std::int64_t kPadding = 128;
+  constexpr double kResultBytes = 2;
+  std::int64_t padding = 0;
+  if (rows == Fp8Rows::kContiguous) {
+    padding = op.groups * ceil_div(ceil_div(op.m, op.groups), kPadding) * kPadding - op.m;
+  }
+  const double padded_bytes =
+      static_cast<double>(padding) *
+      (element * static_cast<double>(op.k) + kResultBytes * static_cast<double>(op.n));
   return {.kind = kind,
           .rows = rows,
           .extents = {.rows = ceil_div(op.m, op.groups), .n = op.n, .k = op.k, .groups = op.groups},
           .options = op.product,
           .flops = op.flops.count(),
-          .hbm_bytes = static_cast<double>((op.read + op.written).count()),
+          .hbm_bytes = static_cast<double>((op.read + op.written).count()) + padded_bytes,
           .a_bytes = area(op.m, op.k),
           .weight_bytes = area(op.n, op.k) * static_cast<double>(op.groups)};
 }

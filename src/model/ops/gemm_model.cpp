@@ -16,17 +16,27 @@ constexpr double kWarpgroupRows = 64;     // rows of one tensor-core instruction
 constexpr double kFp32Lanes = 128;        // FP32 multiply-adds per clock and SM (H100 whitepaper)
 constexpr std::int64_t kRasterRows = 16;  // row blocks that stay while columns pass (DeepGEMM)
 
-// Tiles of cuBLAS's Hopper kernels; the fastest for the shape is taken, as its heuristic aims to.
-constexpr std::array<GemmTile, 10> kBf16Tiles = {{{64, 64},
+// Tiles and splits of K that cuBLAS's Hopper kernels offer; the fastest for the shape is taken, as
+// its heuristic aims to. Together they cover what the H100 table's times show.
+constexpr std::array<GemmTile, 18> kBf16Tiles = {{{64, 32},
+                                                  {64, 64},
+                                                  {64, 96},
                                                   {64, 128},
+                                                  {64, 160},
+                                                  {64, 192},
                                                   {64, 256},
                                                   {128, 64},
+                                                  {128, 96},
                                                   {128, 128},
+                                                  {128, 160},
                                                   {128, 192},
                                                   {128, 256},
+                                                  {192, 64},
                                                   {192, 128},
                                                   {256, 64},
+                                                  {256, 96},
                                                   {256, 128}}};
+constexpr std::array kSplits = {1, 2, 3, 4, 8, 16, 32};
 
 bool is_fp8(const Product& product) { return product.kind != ProductKind::kBf16; }
 
@@ -59,8 +69,13 @@ bool promotes(const Product& product, const GpuSpec& gpu) {
 }
 
 /// Where two streams of work overlap imperfectly: the cube root of the sum of their cubes, which
-/// is the longer one when they differ and 26 % more when they are equal.
+/// is the longer one when they differ and 26 % more when they are equal (H100 tables).
 double overlapped(double a, double b) { return std::cbrt(a * a * a + b * b * b); }
+
+/// The same for a grouped product, whose tiles meet the cold weights of one expert after another:
+/// exponent 2 instead of 3, 41 % more when they are equal (H800 tables, where the ratio of bytes to
+/// products varies at equal products).
+double overlapped_in_groups(double a, double b) { return std::hypot(a, b); }
 
 double streaming_rate(const GpuSpec& gpu, const CalibrationSpec& calibration) {
   return gpu.hbm_bandwidth.count() * calibration.product.hbm.value;
@@ -82,10 +97,11 @@ double hbm_bytes(const Product& product, GemmTile tile, const GpuSpec& gpu) {
 /// What one launch comes to with one tile; all in cycles but the seconds.
 struct Launch {
   GemmTile tile;
+  int splits = 1;  // of K, each its own tile, added up afterwards
   TileLoop loop;
   double tiles = 0;
   double waves = 0;
-  double blocks = 0;  // of K
+  double blocks = 0;  // of K per tile
   double stall = 0;   // of a single wave, in the whole main loop
   double epilogue = 0;
   double partial = 0;
@@ -94,8 +110,14 @@ struct Launch {
   Frequency clock{};
   double busy_seconds = 0;
   double memory_seconds = 0;
+  double reduction_seconds = 0;  // of the splits
+  bool grouped = false;
 
-  [[nodiscard]] double seconds() const { return overlapped(busy_seconds, memory_seconds); }
+  [[nodiscard]] double seconds() const {
+    return (grouped ? overlapped_in_groups(busy_seconds, memory_seconds)
+                    : overlapped(busy_seconds, memory_seconds)) +
+           reduction_seconds;
+  }
 };
 
 /// What a launch of one wave takes more than one of many waves per block of K.
@@ -115,14 +137,35 @@ double one_wave_stall(const Product& product, const Launch& launch, int sms,
   return share > kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
 }
 
-Launch launch_of(const Product& product, GemmTile tile, const GpuSpec& gpu,
-                 const CalibrationSpec& calibration, int sms) {
+/// The tile that the options ask for or an FP8 kernel picks.
+GemmTile tile_of(const Product& product, const CalibrationSpec& calibration, int sms) {
+  const ProductOptions& options = product.options;
+  if (options.block_m > 0 || options.block_n > 0) {
+    const bool rows = options.block_m == 64 || options.block_m == 128 || options.block_m == 192 ||
+                      options.block_m == 256;
+    const bool columns =
+        options.block_n >= 16 && options.block_n <= 256 && options.block_n % 16 == 0;
+    require(
+        rows && columns && options.block_m * options.block_n <= 32768,
+        "no kernel has tiles of {} x {}: rows are 64, 128, 192 or 256, columns a multiple of 16 "
+        "up to 256, and together at most 32,768 results fit the registers",
+        options.block_m, options.block_n);
+    return {options.block_m, options.block_n};
+  }
+  return fp8_tile(product.extents, product.rows, sms,
+                  {static_cast<int>(calibration.product.tallest_tile.value),
+                   static_cast<int>(calibration.product.widest_tile.value)});
+}
+
+/// The launch without its clock: work and bytes.
+Launch outline(const Product& product, GemmTile tile, int splits, const GpuSpec& gpu,
+               const CalibrationSpec& calibration, int sms) {
   const ProductConstants& constants = calibration.product;
-  Launch launch{.tile = tile, .loop = tile_loop(product, tile, gpu, calibration)};
-  const std::int64_t tiles = tile.count(product.extents);
+  Launch launch{.tile = tile, .splits = splits, .loop = tile_loop(product, tile, gpu, calibration)};
+  const std::int64_t tiles = tile.count(product.extents) * splits;
   launch.tiles = static_cast<double>(tiles);
   launch.waves = static_cast<double>(ceil_div(tiles, std::int64_t{sms}));
-  launch.blocks = k_blocks(product);
+  launch.blocks = std::ceil(k_blocks(product) / splits);
   launch.stall = launch.blocks * one_wave_stall(product, launch, sms, constants);
   const Constant& per_128 =
       is_fp8(product) ? constants.epilogue_cycles_fp8 : constants.epilogue_cycles_bf16;
@@ -136,27 +179,56 @@ Launch launch_of(const Product& product, GemmTile tile, const GpuSpec& gpu,
                                    : 0;
   launch.busy_cycles = launch.waves * launch.blocks * launch.loop.cycles() + launch.stall +
                        launch.epilogue + launch.partial;
+  launch.hbm_bytes = hbm_bytes(product, tile, gpu);
+  launch.memory_seconds = launch.hbm_bytes / streaming_rate(gpu, calibration);
+  if (splits > 1) {
+    // A second kernel reads the FP32 sums that the first has written.
+    const double sums = 2.0 * 4.0 * splits * static_cast<double>(product.extents.rows) *
+                        static_cast<double>(product.extents.n * product.extents.groups);
+    launch.reduction_seconds =
+        constants.launch_us.value * 1e-6 + sums / streaming_rate(gpu, calibration);
+  }
+  launch.grouped = product.extents.groups > 1;
+  launch.clock = gpu.max_clock;
+  launch.busy_seconds = launch.busy_cycles / launch.clock.count();
+  return launch;
+}
+
+/// The same at the clock that it leaves the chip.
+Launch clocked(Launch launch, const Product& product, const GpuSpec& gpu,
+               const CalibrationSpec& calibration) {
   const double per_clock =
       is_fp8(product) ? gpu.fp8_flop_per_clock_per_sm : gpu.bf16_flop_per_clock_per_sm;
   const double use = product.flops / (per_clock * gpu.sm_count * launch.busy_cycles);
-  launch.clock = sustained_clock(gpu, calibration, use, launch.busy_cycles / gpu.max_clock.count());
+  launch.clock = sustained_clock(gpu, calibration, use, launch.busy_seconds);
   launch.busy_seconds = launch.busy_cycles / launch.clock.count();
-  launch.hbm_bytes = hbm_bytes(product, tile, gpu);
-  launch.memory_seconds = launch.hbm_bytes / streaming_rate(gpu, calibration);
   return launch;
 }
 
 Launch best_launch(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
                    int sms) {
-  if (is_fp8(product) || product.options.block_m > 0) {
-    return launch_of(product, tile_of(product, gpu, calibration, sms), gpu, calibration, sms);
+  const auto of = [&](GemmTile tile, int splits) {
+    return outline(product, tile, splits, gpu, calibration, sms);
+  };
+  if (is_fp8(product) || product.options.block_m > 0 || product.options.block_n > 0) {
+    const GemmTile tile = tile_of(product, calibration, sms);
+    return clocked(of(tile, 1), product, gpu, calibration);
   }
   Launch best;
+  double shortest = 0;
   for (const GemmTile tile : kBf16Tiles) {
-    const Launch launch = launch_of(product, tile, gpu, calibration, sms);
-    if (best.tile.m == 0 || launch.seconds() < best.seconds()) best = launch;
+    for (const int splits : kSplits) {
+      if (splits > 1 && tile.count(product.extents) * splits > sms) break;  // enough blocks
+      const Launch launch = of(tile, splits);
+      const double seconds =
+          std::max(launch.busy_seconds, launch.memory_seconds) + launch.reduction_seconds;
+      if (best.tile.m == 0 || seconds < shortest) {
+        best = launch;
+        shortest = seconds;
+      }
+    }
   }
-  return best;
+  return clocked(best, product, gpu, calibration);
 }
 
 Limit limit_of(const Launch& launch, const Product& product, double launch_seconds, int sms) {
@@ -206,27 +278,6 @@ TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
   return loop;
 }
 
-GemmTile tile_of(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
-                 int sms) {
-  const ProductOptions& options = product.options;
-  if (options.block_m > 0 || options.block_n > 0) {
-    const bool rows = options.block_m == 64 || options.block_m == 128 || options.block_m == 192 ||
-                      options.block_m == 256;
-    const bool columns =
-        options.block_n >= 16 && options.block_n <= 256 && options.block_n % 16 == 0;
-    require(
-        rows && columns && options.block_m * options.block_n <= 32768,
-        "no kernel has tiles of {} x {}: rows are 64, 128, 192 or 256, columns a multiple of 16 "
-        "up to 256, and together at most 32,768 results fit the registers",
-        options.block_m, options.block_n);
-    return {options.block_m, options.block_n};
-  }
-  if (!is_fp8(product)) return best_launch(product, gpu, calibration, sms).tile;
-  return fp8_tile(product.extents, product.rows, sms,
-                  {static_cast<int>(calibration.product.tallest_tile.value),
-                   static_cast<int>(calibration.product.widest_tile.value)});
-}
-
 double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuSpec& gpu,
                              const CalibrationSpec& calibration) {
   const ProductConstants& constants = calibration.product;
@@ -267,14 +318,16 @@ KernelCost product_cost(const Product& product, const GpuSpec& gpu,
                  .block_n = launch.tile.n,
                  .blocks = static_cast<std::int64_t>(launch.tiles),
                  .waves = static_cast<std::int64_t>(launch.waves)};
-  cost.parts = {{{"launch", launch_seconds * clock},
-                 {"tensor", loops * launch.loop.tensor},
-                 {is_fp8(product) ? "promotion" : "issue", loops * launch.loop.promotion},
-                 {"feed", loops * launch.loop.feed + launch.stall},
-                 {"partial rows", launch.partial},
-                 {"epilogue", launch.epilogue},
-                 {"memory", (launch.seconds() - launch.busy_seconds) * clock},
-                 {"cast", cast_seconds * clock}}};
+  cost.parts = {
+      {{"launch", launch_seconds * clock},
+       {"tensor", loops * launch.loop.tensor},
+       {is_fp8(product) ? "promotion" : "issue", loops * launch.loop.promotion},
+       {"feed", loops * launch.loop.feed + launch.stall},
+       {"partial rows", launch.partial},
+       {"epilogue", launch.epilogue},
+       {"memory", (launch.seconds() - launch.busy_seconds - launch.reduction_seconds) * clock},
+       {is_fp8(product) ? "cast" : "sum of splits",
+        (cast_seconds + launch.reduction_seconds) * clock}}};
   return cost;
 }
 

@@ -8,8 +8,8 @@
 ///
 /// Sources: DeepSeek-V3 report (arXiv 2412.19437), section 3.3.2; tiles and waves as in
 /// DeepGEMM; the constants are fitted on measured tables (configs/calibration/).
-/// Not modelled: bank conflicts, the order in which tiles meet in L2 beyond one raster, stream-K
-/// and split-K, noise of the launch.
+/// Not modelled: bank conflicts, the order in which tiles meet in L2 beyond one raster, stream-K,
+/// noise of the launch.
 #pragma once
 
 #include "model/operations/operation.hpp"
@@ -45,11 +45,6 @@ struct TileLoop {
 
 TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
                    const CalibrationSpec& calibration);
-
-/// The tile that the kernel picks (or that the options ask for).
-/// @throws Error for a tile that no kernel has
-GemmTile tile_of(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
-                 int sms);
 
 /// @param sms  1 .. gpu.sm_count
 KernelCost product_cost(const Product& product, const GpuSpec& gpu,
