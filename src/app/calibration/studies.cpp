@@ -345,7 +345,7 @@ class Studies {
             .constants = {slowdown("contention.computation")},
             .rows = trace_rows([](const TracedKernel& kernel) {
               return kernel.family == TraceFamily::kProducts &&
-                     kernel.operation.flops.count() >= kLargeFlops;
+                     kernel.operation.flops.count() >= kLargeKernelFlop;
             })};
   }
 

@@ -161,11 +161,14 @@ class StudyRun {
 
   /// A measurement of nothing has no relative error; it counts by what it differs from the
   /// prediction, relative to that.
-  StudyErrors summary(const std::vector<double>& predicted) const {
-    std::vector<double> measured;
-    for (const StudyRow& row : study_.rows) measured.push_back(row.measured);
-    return study_.error == RowError::kRelative ? study_errors(predicted, measured)
-                                               : study_errors(measured, predicted);
+  ErrorSummary summary(const std::vector<double>& predicted) const {
+    std::vector<double> errors;
+    for (std::size_t i = 0; i < predicted.size(); ++i) {
+      const double measured = study_.rows[i].measured;
+      errors.push_back(study_.error == RowError::kRelative ? predicted[i] / measured - 1
+                                                           : 1 - measured / predicted[i]);
+    }
+    return *summarise(errors);  // a study has rows
   }
 
   std::vector<LeastSquaresFit> cross_validate(StudyResult& out) {
@@ -282,17 +285,6 @@ void search_study(const FitStudy& study, CalibrationSpec& calibration) {
 
 StudyResult run_study(const FitStudy& study, CalibrationSpec& calibration) {
   return StudyRun(study, calibration).run();
-}
-
-StudyErrors study_errors(const std::vector<double>& predicted,
-                         const std::vector<double>& measured) {
-  std::vector<double> errors;
-  for (std::size_t i = 0; i < predicted.size(); ++i) {
-    errors.push_back(std::abs(predicted[i] / measured[i] - 1));
-  }
-  return {.median = interpolated_quantile(errors, 0.5),
-          .p90 = interpolated_quantile(errors, 0.9),
-          .worst = interpolated_quantile(errors, 1)};
 }
 
 StudyRow kernel_row(const Operation& operation, const GpuSpec& gpu, int sms, double time_us,

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/kernel/kernel_table.hpp"
 #include "model/fit/robust_least_squares.hpp"
 #include "model/operations/operation.hpp"
 #include "model/specs/calibration.hpp"
@@ -54,21 +55,14 @@ struct FitStudy {
   std::size_t most_rows = 2000;
 };
 
-/// Quantiles of |predicted / measured - 1| over rows, between rows linearly.
-struct StudyErrors {
-  double median = 0;
-  double p90 = 0;
-  double worst = 0;
-};
-
 struct StudyResult {
   std::string name{};
   std::string source{};
   std::vector<std::string> constants{};  ///< names, in the study's order
   std::size_t rows = 0;
   std::size_t groups = 0;
-  StudyErrors fitted{};
-  std::optional<StudyErrors> left_out{};  ///< each shape by a fit without it; none with one shape
+  ErrorSummary fitted{};
+  std::optional<ErrorSummary> left_out{};  ///< each shape by a fit without it; none with one shape
   int iterations = 0;
   bool converged = false;
 };
@@ -91,10 +85,6 @@ void search_study(const FitStudy& study, CalibrationSpec& calibration);
 ///   one number for all shapes is wrong for one of them.
 /// @throws Error for an unknown constant or rows that cannot be fitted
 StudyResult run_study(const FitStudy& study, CalibrationSpec& calibration);
-
-/// Of the rows of a table with predictions beside them.
-/// @param predicted, measured  of equal length, not empty, measured > 0
-StudyErrors study_errors(const std::vector<double>& predicted, const std::vector<double>& measured);
 
 /// The row of a kernel alone, in microseconds.
 /// @param gpu  must outlive the row

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "app/tables/csv.hpp"
-#include "model/operations/product_shapes.hpp"
+#include "app/kernel/kernel_table.hpp"
+#include "base/error.hpp"
 
 namespace pipecast {
 
@@ -16,23 +16,34 @@ std::int64_t extent(const CsvTable& table, std::size_t row, std::string_view col
 }
 
 bool is_large(const MeasuredKernel& kernel) {
-  return kernel.operation.flops.count() >= kLargeFlops;
+  return kernel.operation.flops.count() >= kLargeKernelFlop;
 }
 
 }  // namespace
 
-std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std::string_view op) {
+std::vector<MeasuredKernel> read_kernels(const std::filesystem::path& path, std::string_view op,
+                                         const std::vector<std::string_view>& shape) {
   const CsvTable table(path);
+  const KernelName name = kernel_name(op, std::nullopt);
+  const KernelConstants constants{std::vector<std::optional<std::int64_t>>(options_of(name).size()),
+                                  {}};
+  constexpr std::int64_t kAllSms = 0;  // tables of whole GPUs have no column sms; nobody asks
   std::vector<MeasuredKernel> out;
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    const std::int64_t n = extent(table, i, "n");
-    const std::int64_t k = extent(table, i, "k");
-    const std::int64_t groups = table.has("groups") ? extent(table, i, "groups") : 1;
-    out.push_back({.operation = product_operation(op, extent(table, i, "m"), n, k, groups),
-                   .time_us = table.number(i, "time_us"),
-                   .shape = fmt::format("n={} k={} groups={}", n, k, groups)});
+  for (const TableKernel& kernel : kernels_of(table, name, constants, kAllSms)) {
+    require(kernel.measured_us.has_value(), "{}: has no column time_us", path.string());
+    std::string group;
+    for (const std::string_view column : shape) {
+      if (!table.has(column)) continue;
+      group +=
+          fmt::format("{}{}={}", group.empty() ? "" : " ", column, table.text(out.size(), column));
+    }
+    out.push_back({kernel.operation, *kernel.measured_us, std::move(group)});
   }
   return out;
+}
+
+std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std::string_view op) {
+  return read_kernels(path, op, {"n", "k", "groups"});
 }
 
 std::vector<MeasuredKernel> read_mla_prefill(const std::filesystem::path& path) {

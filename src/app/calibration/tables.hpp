@@ -17,9 +17,14 @@ struct MeasuredKernel {
   std::string shape;  ///< what stays the same while the amount of work grows: "n=7168 k=2048"
 };
 
-/// A table of products with the columns m, n, k, time_us and, for grouped ones, groups.
-/// @param op  kind of kernel: "gemm_fp8"
+/// A table whose columns are the options of `op` (`pipecast list operations`) and `time_us`.
+/// @param op     kind of kernel: "gemm_fp8"
+/// @param shape  columns that tell shapes apart, as far as the table has them
 /// @throws Error with file and line
+std::vector<MeasuredKernel> read_kernels(const std::filesystem::path& path, std::string_view op,
+                                         const std::vector<std::string_view>& shape);
+
+/// The same for products: what n, k and groups have in common is one shape.
 std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std::string_view op);
 
 /// A table of MLA prefill attention with the columns heads, batch, sequence, time_us: causal, head
@@ -27,9 +32,7 @@ std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std
 /// @throws Error with file and line
 std::vector<MeasuredKernel> read_mla_prefill(const std::filesystem::path& path);
 
-/// Smaller products are bound by latency; accuracy is asked of larger ones.
-inline constexpr double kLargeFlops = 20e9;
-
+/// Those of at least kLargeKernelFlop, and the others, which are bound by latency.
 std::vector<MeasuredKernel> large(std::vector<MeasuredKernel> kernels);
 std::vector<MeasuredKernel> small(std::vector<MeasuredKernel> kernels);
 

@@ -35,8 +35,8 @@ std::string kernels_text(const std::vector<ValidationRow>& rows) {
               {6});
   for (const ValidationRow& row : rows) {
     if (!row.kernels) continue;
-    const StudyErrors& errors = row.kernels->errors;
-    table.add({row.value.quantity, std::to_string(row.kernels->rows), percent(errors.median),
+    const ErrorSummary& errors = *row.kernels;
+    table.add({row.value.quantity, std::to_string(errors.rows), percent(errors.median),
                percent(errors.p90), percent(errors.worst),
                fmt::format("{:+.1f} %", 100 * row.error), row.value.source});
   }
@@ -54,8 +54,8 @@ nlohmann::ordered_json rows_json(const std::vector<ValidationRow>& rows) {
                     {"kind", row.value.kind},
                     {"source", row.value.source}});
     if (row.kernels) {
-      const StudyErrors& errors = row.kernels->errors;
-      list.back()["errors"] = {{"rows", row.kernels->rows},
+      const ErrorSummary& errors = *row.kernels;
+      list.back()["errors"] = {{"rows", errors.rows},
                                {"median", errors.median},
                                {"p90", errors.p90},
                                {"worst", errors.worst}};

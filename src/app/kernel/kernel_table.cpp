@@ -1,10 +1,10 @@
 #include "app/kernel/kernel_table.hpp"
 
-#include <algorithm>
 #include <cmath>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "model/fit/quantile.hpp"
 
 namespace pipecast {
 
@@ -46,13 +46,14 @@ double measured(const CsvTable& table, std::size_t row, const std::string& colum
   return value;
 }
 
-/// The value that a share of all does not exceed; between two values linearly. `sorted` has some.
-double quantile(const std::vector<double>& sorted, double share) {
-  const double place = share * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<std::size_t>(place);
-  const std::size_t above = std::min(below + 1, sorted.size() - 1);
-  const double weight = place - static_cast<double>(below);
-  return sorted[below] * (1 - weight) + sorted[above] * weight;
+/// Runs `work` on one row; what is wrong with the row begins with its place.
+template <class Work>
+auto at_row(const CsvTable& table, std::size_t row, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", table.place(row, table.header().front()), error.what()));
+  }
 }
 
 }  // namespace
@@ -67,9 +68,8 @@ std::optional<std::string> column_of(const CsvTable& table, std::string_view nam
   return found;
 }
 
-std::vector<KernelTableRow> predict_table(const CsvTable& table, const KernelName& name,
-                                          const KernelConstants& constants,
-                                          const KernelMachine& machine) {
+std::vector<TableKernel> kernels_of(const CsvTable& table, const KernelName& name,
+                                    const KernelConstants& constants, std::int64_t all_sms) {
   require(table.rows() > 0, "{}: has no rows", table.name());
   for (const std::string& column : table.header()) {
     require(column != kPredictedColumn, "{}: a column {} is what predictions are put into",
@@ -81,22 +81,30 @@ std::vector<KernelTableRow> predict_table(const CsvTable& table, const KernelNam
   for (std::size_t i = 0; i < options.size(); ++i) {
     sources.push_back(source_of(table, options[i], constants.values[i]));
   }
-  const KernelOption sms{"sms", "SMs that the kernel may use", machine.gpu.sm_count};
+  const KernelOption sms{"sms", "SMs that the kernel may use", all_sms};
   const Source sms_source = source_of(table, sms, constants.sms);
   const std::optional<std::string> time = column_of(table, "time_us");
 
-  std::vector<KernelTableRow> rows;
+  std::vector<TableKernel> kernels;
   std::vector<std::int64_t> values(sources.size());
   for (std::size_t row = 0; row < table.rows(); ++row) {
     for (std::size_t i = 0; i < sources.size(); ++i) values[i] = sources[i].at(table, row);
-    const std::int64_t row_sms = sms_source.at(table, row);
-    KernelTableRow& out = rows.emplace_back();
-    try {
-      out.prediction = predict_kernel(make_operation(name, values), machine, row_sms);
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", table.place(row, table.header().front()), error.what()));
-    }
+    TableKernel& out = kernels.emplace_back();
+    out.sms = sms_source.at(table, row);
+    out.operation = at_row(table, row, [&] { return make_operation(name, values); });
     if (time) out.measured_us = measured(table, row, *time);
+  }
+  return kernels;
+}
+
+std::vector<KernelTableRow> predict_table(const CsvTable& table, const KernelName& name,
+                                          const KernelConstants& constants,
+                                          const KernelMachine& machine) {
+  std::vector<KernelTableRow> rows;
+  for (const TableKernel& kernel : kernels_of(table, name, constants, machine.gpu.sm_count)) {
+    KernelPrediction prediction = at_row(
+        table, rows.size(), [&] { return predict_kernel(kernel.operation, machine, kernel.sms); });
+    rows.push_back({prediction, kernel.measured_us});
   }
   return rows;
 }
@@ -110,10 +118,9 @@ std::optional<ErrorSummary> summarise(const std::vector<double>& errors) {
     sizes.push_back(std::abs(error));
     out.bias += error / static_cast<double>(errors.size());
   }
-  std::sort(sizes.begin(), sizes.end());
-  out.median = quantile(sizes, 0.5);
-  out.p90 = quantile(sizes, 0.9);
-  out.worst = sizes.back();
+  out.median = interpolated_quantile(sizes, 0.5);
+  out.p90 = interpolated_quantile(sizes, 0.9);
+  out.worst = interpolated_quantile(sizes, 1);
   return out;
 }
 

@@ -32,8 +32,21 @@ inline constexpr std::string_view kPredictedColumn = "predicted_us";
 /// @throws Error if there are several
 std::optional<std::string> column_of(const CsvTable& table, std::string_view name);
 
-/// One prediction per row, in the order of the file. Columns are the operation's options and
+/// What one row of a table ran.
+struct TableKernel {
+  Operation operation;
+  std::int64_t sms = 0;
+  std::optional<double> measured_us{};  ///< where the table has a column `time_us`
+};
+
+/// The kernel of every row, in the order of the file. Columns are the operation's options and
 /// `sms`, `-` and `_` being the same; others are ignored.
+/// @param all_sms  of the GPU: what a kernel may use where neither table nor constants say
+/// @throws Error with file, line and column
+std::vector<TableKernel> kernels_of(const CsvTable& table, const KernelName& name,
+                                    const KernelConstants& constants, std::int64_t all_sms);
+
+/// One prediction per kernel of kernels_of().
 /// @throws Error with file, line and column
 std::vector<KernelTableRow> predict_table(const CsvTable& table, const KernelName& name,
                                           const KernelConstants& constants,

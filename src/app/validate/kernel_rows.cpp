@@ -39,8 +39,11 @@ ValidationRow row_of(std::string quantity, std::string source, const Compared& c
                               .source = std::move(source)},
                     .predicted = predicted,
                     .error = predicted / measured - 1};
-  out.kernels = TableErrors{.rows = compared.measured.size(),
-                            .errors = study_errors(compared.predicted, compared.measured)};
+  std::vector<double> errors;
+  for (std::size_t i = 0; i < compared.measured.size(); ++i) {
+    errors.push_back(compared.predicted[i] / compared.measured[i] - 1);
+  }
+  out.kernels = summarise(errors);
   return out;
 }
 

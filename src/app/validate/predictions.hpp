@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "app/calibration/study.hpp"
 #include "app/forecast/forecast.hpp"
+#include "app/kernel/kernel_table.hpp"
 #include "app/validate/published.hpp"
 
 namespace pipecast {
@@ -46,18 +46,12 @@ class Predictions {
   std::optional<Forecast> run_;
 };
 
-/// How far the kernels behind one line are off, each by itself.
-struct TableErrors {
-  std::size_t rows = 0;
-  StudyErrors errors;
-};
-
 /// One line of the comparison.
 struct ValidationRow {
   PublishedValue value;
-  double predicted = 0;                  ///< in the value's unit
-  double error = 0;                      ///< predicted over published, less 1
-  std::optional<TableErrors> kernels{};  ///< of a table of kernels, whose total the line shows
+  double predicted = 0;                   ///< in the value's unit
+  double error = 0;                       ///< predicted over published, less 1
+  std::optional<ErrorSummary> kernels{};  ///< of a table of kernels, whose total the line shows
 };
 
 std::vector<ValidationRow> compare(const std::vector<PublishedValue>& values,

@@ -19,7 +19,7 @@ using Index = Eigen::Index;
 constexpr double kHuberBend = 1.345;   // 95 % efficient on normal residuals
 constexpr double kCauchyBend = 2.385;  // the same
 constexpr double kNormalMad = 1.4826;  // standard deviation over median absolute deviation
-constexpr double kDifference = 0.005;  // half width of the differences, in coordinates
+constexpr double kDifference = 0.005;  // width of a difference to one side, in coordinates
 constexpr double kTolerance = 1e-6;    // of coordinates, and of the gradient's direction cosine
 constexpr double kSpreadTolerance = 1e-3;
 constexpr double kFirstDamping = 1e-3;
@@ -59,6 +59,7 @@ class Search {
         rows_(static_cast<Index>(problem.rows)),
         weights_(Vector::Ones(rows_)) {
     check();
+    jacobian_.resize(rows_, parameters_);
     at_.resize(parameters_);
     low_.resize(parameters_);
     high_.resize(parameters_);
@@ -145,8 +146,17 @@ class Search {
     return out;
   }
 
+  /// One-sided, into the bounds: the search needs no better.
   void differentiate() {
-    jacobian_.resize(rows_, parameters_);
+    for (Index j = 0; j < parameters_; ++j) {
+      Vector beside = at_;
+      const bool upwards = at_[j] + kDifference <= high_[j];
+      beside[j] = upwards ? at_[j] + kDifference : std::max(at_[j] - kDifference, low_[j]);
+      jacobian_.col(j) = (evaluate(beside) - residuals_) / (beside[j] - at_[j]);
+    }
+  }
+
+  void differentiate_centrally() {
     for (Index j = 0; j < parameters_; ++j) {
       Vector above = at_;
       Vector below = at_;
@@ -249,7 +259,7 @@ class Search {
   }
 
   LeastSquaresFit result() {
-    differentiate();
+    differentiate_centrally();
     const Vector errors = standard_errors();
     LeastSquaresFit out;
     out.parameters = values_at(at_);

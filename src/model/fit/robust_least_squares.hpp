@@ -56,8 +56,9 @@ struct LeastSquaresFit {
 
 /// Minimises the sum of weight * loss(residual) inside the bounds: Levenberg-Marquardt steps on
 /// iteratively reweighted squares, the spread taken anew (1.4826 median absolute residuals) when a
-/// search has ended. Parameters on a bound that pull outwards rest. The Jacobian comes from central
-/// differences 0.5 % wide, which smooth over the small steps of tile choices and of picoseconds.
+/// search has ended. Parameters on a bound that pull outwards rest. The Jacobian comes from
+/// differences 0.5 % wide, which smooth over the small steps of tile choices and of picoseconds:
+/// one-sided ones in the search, central ones for the standard errors.
 ///
 /// Standard errors are from s^2 (J^T W J)^-1, W including the robust weights and s^2 the weighted
 /// mean square per degree of freedom: they hold if rows err independently. The same input gives the

@@ -115,6 +115,9 @@ TEST_CASE("tables give the operations that they measured", "[calibration]") {
   REQUIRE(product.op == "grouped_gemm_fp8");
   REQUIRE(product.flops.count() == 2.0 * static_cast<double>(product.m * product.n * product.k));
   REQUIRE(grouped.front().shape == "n=4096 k=7168 groups=1");
+  REQUIRE_THROWS_WITH(
+      read_products(trace_directory() / "h100" / "moe_ffn_fp8_block.csv", "gemm_fp8"),
+      Catch::Contains("moe_ffn_fp8_block.csv:1:1: no column m"));
 
   const auto path = trace_directory() / "h100" / "mla_prefill_attention.csv";
   for (const MeasuredKernel& kernel : read_mla_prefill(path)) {
