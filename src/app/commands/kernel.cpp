@@ -158,11 +158,12 @@ KernelAnswer answer_of(const CommandLine& line, const KernelName& name,
   }
   const Operation operation = make_operation(name, values);
   out.prediction = predict_kernel(operation, machine, given.sms);
-  // A single product of the family `gemm` has no number of groups.
+  // A single product of the family `gemm` need not have a number of groups.
   for (const KernelOption& own : Registry<KernelKind>::instance().find(operation.op).options) {
     const auto same = [&](const KernelOption& option) { return option.name == own.name; };
     const auto at = std::find_if(options.begin(), options.end(), same) - options.begin();
-    out.shape.emplace_back(own.name, word_of(own, values[static_cast<std::size_t>(at)]));
+    const std::int64_t value = values[static_cast<std::size_t>(at)];
+    out.shape.push_back({std::string(own.name), word_of(own, value), value == own.fallback});
   }
   return out;
 }

@@ -54,8 +54,9 @@ std::string time_text(Duration time) {
 
 std::string shape_text(const KernelAnswer& answer) {
   std::string out;
-  for (const auto& [name, value] : answer.shape) {
-    out += fmt::format("{}{}={}", out.empty() ? "" : " ", name, value);
+  for (const ShapeValue& option : answer.shape) {
+    if (option.is_fallback) continue;
+    out += fmt::format("{}{}={}", out.empty() ? "" : " ", option.name, option.value);
   }
   return out;
 }
@@ -349,7 +350,7 @@ Json kernel_json(const KernelAnswer& answer, const KernelMachine& machine) {
   const KernelCost& cost = p.cost;
   const KernelTiling& t = cost.tiling;
   Json shape = Json::object();
-  for (const auto& [name, value] : answer.shape) shape[name] = cell_json(value);
+  for (const ShapeValue& option : answer.shape) shape[option.name] = cell_json(option.value);
   Json parts = Json::object();
   for (const KernelPart& part : cost.parts) {
     if (is_used(part)) parts[std::string(part.name)] = part.cycles;

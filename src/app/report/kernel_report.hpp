@@ -10,11 +10,17 @@
 
 namespace pipecast {
 
+/// One option of the shape as users write it.
+struct ShapeValue {
+  std::string name;
+  std::string value;
+  bool is_fallback = false;  ///< what holds if nothing is said: left out of texts
+};
+
 /// A prediction with what was asked for.
 struct KernelAnswer {
   KernelPrediction prediction;
-  std::vector<std::pair<std::string, std::string>>
-      shape;  ///< options and values as users write them
+  std::vector<ShapeValue> shape;
 };
 
 nlohmann::ordered_json kernel_json(const KernelAnswer& answer, const KernelMachine& machine);

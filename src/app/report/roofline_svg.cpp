@@ -142,6 +142,7 @@ class Drawing {
     const double hbm_corner = corner(picture, picture.slopes.front());
     double low = hbm_corner / 10;
     double high = 8 * hbm_corner;
+    if (picture.second) low = std::min(low, picture.second->intensity / 2);
     for (const auto* list : {&picture.predicted, &picture.measured}) {
       for (const RooflinePoint& point : *list) {
         low = std::min(low, point.intensity);
@@ -259,7 +260,8 @@ class Drawing {
         return y_.at(intensity * slope.bandwidth.count() / kTera);
       };
       line(x_.at(from), height(from), x_.at(to), height(to), colour, 2.5);
-      const double middle = std::sqrt(from * to);
+      // Near the foot, where few points are.
+      const double middle = from * std::pow(to / from, 0.25);
       const double tilt = angle * std::numbers::pi / 180;
       text(x_.at(middle) + 9 * std::sin(tilt), height(middle) - 9 * std::cos(tilt),
            fmt::format("{} {:.3g} TB/s", slope.name, slope.bandwidth.count() / kTera), 13, colour,
@@ -335,6 +337,7 @@ class Drawing {
                                  point.intensity * picture_.slopes.front().bandwidth.count());
     line(x, y, x, y_.at(roof / kTera), kVermilion, 1.5, "2 4");
     line(x, y, x, kBottom, kVermilion, 1, "1 5");
+    if (picture_.second) mark_second(*picture_.second, x);
     add("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"7\" fill=\"{}\" stroke=\"white\" "
         "stroke-width=\"2\"/>\n",
         x, y, kVermilion);
@@ -347,6 +350,21 @@ class Drawing {
       text(to_the_left ? x - 14 : x + 14, first + kLineHeight * static_cast<double>(i),
            picture_.label[i], 13, kInk, to_the_left ? Anchor::kEnd : Anchor::kStart, 0, i == 0);
     }
+    if (!picture_.second) return;
+    text(to_the_left ? x - 14 : x + 14, first + height,
+         fmt::format("ring: by the bytes of {}", picture_.slopes.at(1).name), 13, kGreen,
+         to_the_left ? Anchor::kEnd : Anchor::kStart);
+  }
+
+  /// A ring in the colour of the second slope, tied to the point itself.
+  void mark_second(const RooflinePoint& second, double point_x) {
+    const double x = x_.at(second.intensity);
+    const double y = y_.at(teraflops(second.rate));
+    constexpr double kRadius = 6;
+    line(x + (x < point_x ? kRadius : -kRadius), y, point_x, y, kGreen, 1, "2 4");
+    add("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{:g}\" fill=\"white\" stroke=\"{}\" "
+        "stroke-width=\"2.5\"/>\n",
+        x, y, kRadius, kGreen);
   }
 
   void legend() {

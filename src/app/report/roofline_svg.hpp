@@ -1,6 +1,7 @@
 /// A roofline picture (Williams, Waterman, Patterson 2009) as a self-contained SVG.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct RooflinePicture {
   std::vector<RooflinePoint> predicted;   ///< at least one
   std::vector<RooflinePoint> measured{};
   std::vector<std::string> label{};  ///< lines beside the point, where there is only one
+  /// The same single point by the bytes of the second slope.
+  std::optional<RooflinePoint> second{};
 };
 
 /// Both axes are logarithmic and cover all points and the corner of the roof. Characters beyond

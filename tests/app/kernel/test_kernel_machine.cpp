@@ -2,9 +2,9 @@
 
 #include "app/config/load.hpp"
 #include "app/kernel/kernel_machine.hpp"
-#include "app/kernel/kernel_name.hpp"
 #include "base/error.hpp"
 #include "model/machines.hpp"
+#include "model/operations/product_shapes.hpp"
 
 using namespace pipecast;
 using namespace pipecast::testing;
@@ -16,8 +16,7 @@ KernelMachine round_machine() {
 }
 
 Operation product(std::int64_t m, std::int64_t n, std::int64_t k) {
-  const std::int64_t extents[] = {m, n, k};
-  return make_operation(kernel_name("gemm_bf16", {}), extents);
+  return product_operation("gemm_bf16", m, n, k, 1);
 }
 
 }  // namespace

@@ -1,11 +1,26 @@
 #include <catch2/catch.hpp>
+#include <map>
+#include <vector>
 
 #include "app/kernel/kernel_name.hpp"
 #include "base/error.hpp"
 #include "model/operations/operation_kinds.hpp"
 
 using namespace pipecast;
-using Catch::Contains;
+
+namespace {
+
+/// The operation of these extents, everything else by default.
+Operation made(const KernelName& name, const std::map<std::string_view, std::int64_t>& extents) {
+  std::vector<std::int64_t> values;
+  for (const KernelOption& option : options_of(name)) {
+    const auto given = extents.find(option.name);
+    values.push_back(given != extents.end() ? given->second : option.fallback.value());
+  }
+  return make_operation(name, values);
+}
+
+}  // namespace
 
 TEST_CASE("a family is its operation of the asked precision, FP8 if none is asked", "[kernel]") {
   REQUIRE(kernel_name("gemm", "bf16").op == "gemm_bf16");
@@ -46,11 +61,8 @@ TEST_CASE("an unknown operation or precision is refused, naming what was meant",
 
 TEST_CASE("several groups make a product of the family gemm a grouped one", "[kernel]") {
   const KernelName gemm = kernel_name("gemm", "bf16");
-  REQUIRE(options_of(gemm).size() == 4);
-  const std::int64_t one[] = {512, 256, 128, 1};
-  const std::int64_t four[] = {512, 256, 128, 4};
-  REQUIRE(make_operation(gemm, one).op == "gemm_bf16");
-  const Operation grouped = make_operation(gemm, four);
+  REQUIRE(made(gemm, {{"m", 512}, {"n", 256}, {"k", 128}}).op == "gemm_bf16");
+  const Operation grouped = made(gemm, {{"m", 512}, {"n", 256}, {"k", 128}, {"groups", 4}});
   REQUIRE(grouped.op == "grouped_gemm_bf16");
   REQUIRE(grouped.groups == 4);
   REQUIRE(grouped.flops.count() == 2.0 * 512 * 256 * 128);
@@ -59,20 +71,18 @@ TEST_CASE("several groups make a product of the family gemm a grouped one", "[ke
 }
 
 TEST_CASE("a precision must be the operation's", "[kernel]") {
-  const std::int64_t extents[] = {64, 64, 64};
-  REQUIRE(make_operation(kernel_name("gemm_fp8", "fp8"), extents).precision == Precision::kFp8);
-  REQUIRE_THROWS_WITH(make_operation(kernel_name("gemm_fp8", "bf16"), extents),
+  const std::map<std::string_view, std::int64_t> extents = {{"m", 64}, {"n", 64}, {"k", 64}};
+  REQUIRE(made(kernel_name("gemm_fp8", "fp8"), extents).precision == Precision::kFp8);
+  REQUIRE_THROWS_WITH(made(kernel_name("gemm_fp8", "bf16"), extents),
                       "--precision: gemm_fp8 is fp8, not bf16");
 }
 
 TEST_CASE("extents that make no product are refused", "[kernel]") {
   const KernelName gemm = kernel_name("gemm", {});
-  const std::int64_t empty[] = {64, 0, 64, 1};
-  REQUIRE_THROWS_WITH(make_operation(gemm, empty),
+  REQUIRE_THROWS_WITH(made(gemm, {{"m", 64}, {"n", 0}, {"k", 64}}),
                       "gemm_fp8: extents must be positive: m=64 n=0 k=64 groups=1");
   // 2^19 * 2^20 * 2^20 = 2^59.
-  const std::int64_t huge[] = {1 << 19, 1 << 20, 1 << 20, 1};
-  REQUIRE_THROWS_WITH(make_operation(gemm, huge),
+  REQUIRE_THROWS_WITH(made(gemm, {{"m", 1 << 19}, {"n", 1 << 20}, {"k", 1 << 20}}),
                       "gemm_fp8: the extents multiply to 5.76e+17; expected at most 2.88e+17");
 }
 

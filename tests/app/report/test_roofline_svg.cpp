@@ -94,3 +94,18 @@ TEST_CASE("a single point has its label, many have a legend", "[svg]") {
   some.predicted.push_back({10, FlopRate(1e12)});
   REQUIRE_THAT(roofline_svg(some), !Contains("12 us") && Contains("predicted"));
 }
+
+TEST_CASE("a point may stand a second time, by the bytes of the second slope", "[svg]") {
+  RooflinePicture some = picture();
+  some.slopes.push_back({"L2", Bandwidth(5e12)});
+  REQUIRE_THAT(roofline_svg(some), !Contains("ring: by the bytes of L2"));
+  some.second = RooflinePoint{20, FlopRate(50e12)};
+  const std::string svg = roofline_svg(some);
+  REQUIRE_THAT(svg, Contains("ring: by the bytes of L2"));
+  const std::regex circle("<circle cx=\"([0-9.]+)\" cy=\"([0-9.]+)\"");
+  std::sregex_iterator it(svg.begin(), svg.end(), circle);
+  const std::smatch ring = *it;
+  const std::smatch point = *++it;
+  REQUIRE(std::stod(ring[1]) < std::stod(point[1]));  // more bytes, less intensity
+  REQUIRE(ring[2] == point[2]);                       // the same rate
+}
