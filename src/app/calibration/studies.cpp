@@ -140,7 +140,6 @@ class Studies {
     const FitStudy elsewhere = products_on_h100();
     CalibrationSpec h100;
     start_study(elsewhere, h100);
-    search_study(elsewhere, h100);
     run_study(elsewhere, h100);
     for (const NamedConstant& named : constants_of(h100)) {
       for (const char* wanted :
