@@ -137,8 +137,9 @@ std::string paragraph(std::string_view text) {
   };
   while (!text.empty()) {
     const std::size_t end = std::min(text.find(' '), text.size());
-    const std::string_view word = text.substr(0, end);
-    if (line.size() + word.size() + 3 > kLongest) flush();
+    const std::string_view word = text.substr(0, std::max<std::size_t>(end, 1));
+    const bool unit = word.front() == '%';  // stays with its number
+    if (!unit && line.size() + word.size() + 3 > kLongest) flush();
     line += line.empty() ? "" : " ";
     line += word;
     text.remove_prefix(std::min(end + 1, text.size()));
@@ -185,7 +186,7 @@ std::string parts_text(const KernelCost& cost) {
   constexpr double kBarWidth = 30;
   Table table({"  part", "cycles", "share", ""}, {3});
   for (const KernelPart& part : cost.parts) {
-    if (!is_used(part)) continue;
+    if (!is_used(part) || part.cycles <= 0) continue;
     const double share = part.cycles / cost.cycles;
     const auto length = static_cast<std::size_t>(std::max(0.0, std::round(kBarWidth * share)));
     table.add({fmt::format("  {}", part.name), grouped(part.cycles), percent(share),

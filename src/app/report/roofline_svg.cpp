@@ -261,7 +261,7 @@ class Drawing {
       };
       line(x_.at(from), height(from), x_.at(to), height(to), colour, 2.5);
       // Near the foot, where few points are.
-      const double middle = from * std::pow(to / from, 0.25);
+      const double middle = from * std::pow(to / from, 0.35);
       const double tilt = angle * std::numbers::pi / 180;
       text(x_.at(middle) + 9 * std::sin(tilt), height(middle) - 9 * std::cos(tilt),
            fmt::format("{} {:.3g} TB/s", slope.name, slope.bandwidth.count() / kTera), 13, colour,

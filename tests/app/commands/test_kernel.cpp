@@ -59,7 +59,7 @@ KernelAnswer answer() {
   cost.limited_by = Limit::kPromotion;
   cost.tiling = {.block_m = 128, .block_n = 96, .blocks = 176, .waves = 2};
   cost.parts = {KernelPart{"prologue", 10'000}, KernelPart{"tensor", 60'000},
-                KernelPart{"promotion", 30'000}};
+                KernelPart{"promotion", 30'000}, KernelPart{"feed", 0}};
   out.shape = {{"m", "1024"}, {"n", "2048"}, {"k", "4096"}, {"groups", "1", true}};
   return out;
 }
@@ -284,6 +284,8 @@ TEST_CASE("an explanation tells tiles, waves, limit, bytes, cycles and clock",
   }
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) REQUIRE(line.size() <= 100);
+  REQUIRE_THAT(text, !Contains("feed"));    // a part without cycles
+  REQUIRE_THAT(text, !Contains("\n  % "));  // a number and its unit stay together
 }
 
 TEST_CASE("every limit is explained in words of its own", "[commands][kernel][property]") {
