@@ -85,15 +85,13 @@ class Studies {
 
  private:
   /// Appends a table of products to a study, all its rows together weighing `weight`.
-  void add_products(FitStudy& study, const char* file, std::string_view op, double weight,
-                    const ProductOptions& options = {}) const {
+  void add_products(FitStudy& study, const char* file, std::string_view op, double weight) const {
     std::vector<MeasuredKernel> kernels = read_products(traces_ / file, op);
     kernels.erase(std::remove_if(kernels.begin(), kernels.end(),
                                  [](const MeasuredKernel& kernel) {
                                    return kernel.operation.flops.count() < kLeastFlops;
                                  }),
                   kernels.end());
-    for (MeasuredKernel& kernel : kernels) kernel.operation.product = options;
     append_rows(study.rows, kernel_rows(kernels, gpu_), weight);
   }
 
@@ -120,7 +118,7 @@ class Studies {
                       {"product.cast_blocks_per_us", {.start = 900, .low = 100, .high = 1e4}}},
         .stated = kernel_version(256, 192, "the tiles that the table's times show"),
         .loss = Loss::kCauchy};
-    add_products(study, "h100/gemm_fp8_block.csv", "gemm_fp8", 1, {.with_cast = true});
+    add_products(study, "h100/gemm_fp8_block.csv", "gemm_fp8", 1);
     add_products(study, "h100/gemm_bf16.csv", "gemm_bf16", 1);
     return study;
   }
@@ -160,8 +158,7 @@ class Studies {
     add_products(study, "deepgemm/gemm_fp8_2025-03-25.csv", "gemm_fp8", 1);
     add_products(study, "deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv", "grouped_gemm_fp8",
                  1);
-    add_products(study, "deepgemm/grouped_gemm_fp8_masked.csv", "grouped_gemm_fp8", 1,
-                 {.masked = true});
+    add_products(study, "deepgemm/grouped_gemm_fp8_masked.csv", "grouped_gemm_fp8", 1);
     add_products(study, "h800_kernels/grouped_gemm_fp8.csv", "grouped_gemm_fp8", 1);
     return study;
   }

@@ -100,8 +100,15 @@ std::vector<TableKernel> kernels_of(const CsvTable& table, const KernelName& nam
 std::vector<KernelTableRow> predict_table(const CsvTable& table, const KernelName& name,
                                           const KernelConstants& constants,
                                           const KernelMachine& machine) {
+  KernelConstants filled = constants;
+  const std::span<const KernelOption> options = options_of(name);
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    if (options[i].in_tables == nullptr || filled.values[i]) continue;
+    if (!column_of(table, options[i].name))
+      filled.values[i] = options[i].in_tables(machine.calibration);
+  }
   std::vector<KernelTableRow> rows;
-  for (const TableKernel& kernel : kernels_of(table, name, constants, machine.gpu.sm_count)) {
+  for (const TableKernel& kernel : kernels_of(table, name, filled, machine.gpu.sm_count)) {
     KernelPrediction prediction = at_row(
         table, rows.size(), [&] { return predict_kernel(kernel.operation, machine, kernel.sms); });
     rows.push_back({prediction, kernel.measured_us});

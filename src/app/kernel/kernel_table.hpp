@@ -46,7 +46,8 @@ struct TableKernel {
 std::vector<TableKernel> kernels_of(const CsvTable& table, const KernelName& name,
                                     const KernelConstants& constants, std::int64_t all_sms);
 
-/// One prediction per kernel of kernels_of().
+/// One prediction per kernel of kernels_of(). Options that neither table nor constants give are what
+/// the calibration's own tables were timed with.
 /// @throws Error with file, line and column
 std::vector<KernelTableRow> predict_table(const CsvTable& table, const KernelName& name,
                                           const KernelConstants& constants,

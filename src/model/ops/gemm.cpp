@@ -71,8 +71,13 @@ constexpr KernelOption kAccumulation{.name = "full-accumulation",
 constexpr KernelOption kScaling{.name = "native-scaling",
                                 .meaning = "1: the tensor core applies the scales of 128 elements",
                                 .fallback = 0};
-constexpr KernelOption kCast{
-    .name = "cast", .meaning = "1: with the cast of a BF16 A in the time", .fallback = 0};
+std::int64_t tables_with_cast(const CalibrationSpec& calibration) {
+  return calibration.product.cast_blocks_per_us.value > 0 ? 1 : 0;
+}
+constexpr KernelOption kCast{.name = "cast",
+                             .meaning = "1: with the cast of a BF16 A in the time",
+                             .fallback = 0,
+                             .in_tables = tables_with_cast};
 
 constexpr KernelOption kMasked{
     .name = "masked",
