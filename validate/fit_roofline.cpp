@@ -50,7 +50,7 @@ double weighted_quantile(std::vector<Sample> samples, double share) {
 }
 
 struct Fit {
-  Constant constant;
+  Constant constant;  ///< kept from the file if it has no rows
   std::size_t rows = 0;
   double residual = 0;
 };
@@ -103,6 +103,7 @@ class RooflineFit {
     fit_attention_forward();
     fit_latencies();
     fit_links();
+    keep_others();
     fit_trace();
     return {fits_.begin(), fits_.end()};
   }
@@ -173,11 +174,10 @@ class RooflineFit {
         fit(samples, "traces/h800_kernels/mla_prefill_attention.csv");
   }
 
-  /// Launch gap and shortest kernel from neighbours on the trace's compute stream.
+  /// Launch gap from neighbours on the trace's compute stream.
   void fit_latencies() {
     const CsvTable trace(traces_ / "h800_dualpipe_chunk/kernels.csv");
     std::vector<Sample> gaps;
-    std::vector<Sample> shortest;
     double last_end = -1;
     for (std::size_t i = 0; i < trace.rows(); ++i) {
       if (trace.text(i, "stream") != "compute") continue;
@@ -187,18 +187,14 @@ class RooflineFit {
       if (last_end >= 0 && start - last_end < kWaiting)
         gaps.push_back({std::max(0.0, start - last_end), 1});
       last_end = start + duration;
-      if (trace.text(i, "op") == "elementwise" && trace.number(i, "grid_ctas") <= 64)
-        shortest.push_back({duration, 1});
     }
     const std::string source = "traces/h800_dualpipe_chunk/kernels.csv, ";
     fits_["latency.launch_gap_us"] = fit(gaps, source + "gaps below 20 us on the compute stream");
-    fits_["latency.kernel_us"] =
-        fit(shortest, source + "elementwise kernels of at most 64 thread blocks");
   }
 
   void fit_links() {
     fit_nic();
-    fit_issue_rate();
+    fit_notify();
     fit_nvlink();
   }
 
@@ -212,7 +208,8 @@ class RooflineFit {
     const Bytes copy = stored_bytes(dispatch ? Precision::kFp8 : Precision::kBf16, 1,
                                     static_cast<std::int64_t>(hidden));
     return balanced_port_load(routing, static_cast<std::int64_t>(tokens), copy, gpus,
-                              scenario_.cluster.gpus_per_node);
+                              scenario_.cluster.gpus_per_node,
+                              dispatch ? Exchange::kDispatch : Exchange::kCombine);
   }
 
   /// DeepEP publishes logical bytes over time, its own node's (or GPU's) share included; 1 /
@@ -241,28 +238,16 @@ class RooflineFit {
         "traces/deepep/normal.csv of 2025-04-22, 32 and 64 GPUs, physical bytes");
   }
 
-  void fit_issue_rate() {
+  void fit_notify() {
     const CsvTable table(traces_ / "h100/deepep_normal_multinode.csv");
-    std::vector<Sample> rates;
     std::vector<Sample> notify;
     for (std::size_t i = 0; i < table.rows(); ++i) {
       const int nodes = static_cast<int>(table.number(i, "nodes"));
-      const double tokens = table.number(i, "tokens_per_gpu");
-      if (nodes < 2 || nodes > 4 || tokens < 4096) continue;
+      if (nodes < 2 || nodes > 4 || table.number(i, "tokens_per_gpu") < 4096) continue;
       notify.push_back({table.number(i, "dispatch_notify_us"), 1});
-      if (table.number(i, "sms") > 4) continue;  // with more SMs the links decide
-      for (const bool dispatch : {true, false}) {
-        const double time_us = table.number(i, dispatch ? "dispatch_us" : "combine_us");
-        const PortLoad load = load_of(nodes * 8, tokens, table.number(i, "hidden"), dispatch, 1);
-        const double rate =
-            static_cast<double>((load.nic + load.nvlink).count()) / (time_us * 1e-6);
-        rates.push_back({rate / table.number(i, "sms"), time_us});
-      }
     }
-    const std::string source =
-        "traces/h100/deepep_normal_multinode.csv, 2 to 4 nodes, at least 4,096 tokens";
-    fits_["communication.bytes_per_second_per_sm"] = fit(rates, source + ", 4 SMs");
-    fits_["communication.notify_us"] = fit(notify, source);
+    fits_["communication.notify_us"] =
+        fit(notify, "traces/h100/deepep_normal_multinode.csv, 2 to 4 nodes, at least 4,096 tokens");
   }
 
   void fit_nvlink() {
@@ -296,6 +281,38 @@ class RooflineFit {
         fit(samples, "traces/h100/deepep_normal_multinode.csv, 1 node, at least 20 SMs");
   }
 
+  /// Constants of the kernels that move memory and of the exchange are fitted elsewhere; the file
+  /// keeps those of the scenario's.
+  void keep_others() {
+    const CalibrationSpec& kept = scenario_.calibration;
+    const MemoryConstants& memory = kept.memory;
+    const CommunicationConstants& communication = kept.communication;
+    fitted_.communication = communication;
+    for (const auto& [name, constant] : std::vector<std::pair<std::string, Constant>>{
+             {"link.hbm", kept.link.hbm},
+             {"latency.kernel_us", kept.latency.kernel_us},
+             {"memory.conversion", memory.conversion},
+             {"memory.sm_bytes_per_cycle", memory.sm_bytes_per_cycle},
+             {"memory.tile_cycles", memory.tile_cycles},
+             {"memory.packing_cycles", memory.packing_cycles},
+             {"memory.norm_cycles", memory.norm_cycles},
+             {"memory.strided_cycles", memory.strided_cycles},
+             {"memory.selection_cycles", memory.selection_cycles},
+             {"memory.scan_cycles", memory.scan_cycles},
+             {"memory.scale_cycles", memory.scale_cycles},
+             {"communication.bytes_per_second_per_sm", communication.bytes_per_second_per_sm},
+             {"communication.dispatch_us", communication.dispatch_us},
+             {"communication.combine_us", communication.combine_us},
+             {"communication.token_us", communication.token_us},
+             {"communication.copy_us", communication.copy_us},
+             {"communication.sum_copy", communication.sum_copy},
+             {"communication.node_copy", communication.node_copy},
+             {"communication.layout_cycles", communication.layout_cycles},
+         }) {
+      fits_[name] = {.constant = constant};
+    }
+  }
+
   /// Kernels that no isolated table has, and what running beside communication costs, from the H800
   /// trace.
   void fit_trace() {
@@ -307,6 +324,7 @@ class RooflineFit {
     std::vector<Sample> slowdown;
     std::map<std::string, std::vector<Sample>> alone;
     for (const auto& [op, time_us] : traced_operations()) {
+      if (!is_product(op) && op.op != "attention_bwd") continue;
       const double over_unit = measured_over_unit(op, time_us, sms);
       const Limit bound = kernel_cost(op, gpu_, unit_, sms).limited_by;
       if (op.op == "gemm_fp8" || op.op == "grouped_gemm_fp8") {
@@ -318,9 +336,6 @@ class RooflineFit {
         continue;  // two at a time on two streams: the duration of one says nothing
       } else if (op.op == "gemm_fp8_wgrad" || op.op == "attention_bwd") {
         alone[std::string(op.op)].push_back({1 / over_unit, time_us});
-      } else if (bound == Limit::kHbm && op.op.substr(0, 3) != "ep_" &&
-                 op.op.substr(0, 4) != "gate") {
-        alone["hbm"].push_back({1 / over_unit, time_us});
       }
     }
     const std::string source = "traces/h800_dualpipe_chunk/kernels.csv, ";
@@ -335,12 +350,11 @@ class RooflineFit {
         fit(alone["gemm_fp8_wgrad"], source + "gemm_fp8_wgrad, dense layers'" + less);
     fits_["tensor.attention_backward"] =
         fit(alone["attention_bwd"], source + "attention_bwd" + less);
-    fits_["link.hbm"] = fit(alone["hbm"], source + "memory-bound kernels" + less);
     fit_transfers(source);
   }
 
   void fit_transfers(const std::string& source) {
-    for (const char* name : {"link.nvlink", "link.nic", "communication.bytes_per_second_per_sm"}) {
+    for (const char* name : {"link.nvlink", "link.nic"}) {
       *constant_of(name) = fits_.at(name).constant;
     }
     const CsvTable trace(traces_ / "h800_dualpipe_chunk/kernels.csv");
@@ -403,7 +417,6 @@ class RooflineFit {
         {"tensor.attention_forward", &fitted_.tensor.attention_forward},
         {"link.nvlink", &fitted_.link.nvlink},
         {"link.nic", &fitted_.link.nic},
-        {"communication.bytes_per_second_per_sm", &fitted_.communication.bytes_per_second_per_sm},
     };
     return known.at(name);
   }
@@ -430,11 +443,14 @@ void print(const std::string& gpu, const std::vector<std::pair<std::string, Fit>
   for (const auto& [name, f] : fits) {
     const std::size_t dot = name.find('.');
     if (name.substr(0, dot) != section) fmt::print("{}:\n", section = name.substr(0, dot));
+    const std::string fitted =
+        f.rows > 0 ? fmt::format("  # {} rows, median residual {:.1f} %", f.rows, 100 * f.residual)
+                   : "";
     fmt::print(
-        "  {}:  # {} rows, median residual {:.1f} %\n    {{ value: {:.4g}, low: {:.4g}, high: "
+        "  {}:{}\n    {{ value: {:.4g}, low: {:.4g}, high: "
         "{:.4g},\n      source: \"{}\" }}\n",
-        name.substr(dot + 1), f.rows, 100 * f.residual, f.constant.value, f.constant.low,
-        f.constant.high, f.constant.source);
+        name.substr(dot + 1), fitted, f.constant.value, f.constant.low, f.constant.high,
+        f.constant.source);
   }
 }
 

@@ -15,11 +15,12 @@ inline CalibrationSpec ideal_calibration() {
   for (Constant* constant :
        {&c.tensor.gemm_fp8, &c.tensor.grouped_gemm_fp8, &c.tensor.gemm_fp8_wgrad,
         &c.tensor.gemm_bf16, &c.tensor.attention_forward, &c.tensor.attention_backward, &c.link.hbm,
-        &c.link.nvlink, &c.link.nic, &c.contention.computation, &c.contention.dispatch,
-        &c.contention.combine}) {
+        &c.link.nvlink, &c.link.nic, &c.memory.conversion, &c.contention.computation,
+        &c.contention.dispatch, &c.contention.combine}) {
     *constant = one;
   }
   c.communication.bytes_per_second_per_sm.value = 1e12;
+  c.memory.sm_bytes_per_cycle.value = 1e9;
   return c;
 }
 

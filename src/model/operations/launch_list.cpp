@@ -102,7 +102,7 @@ void LaunchList::norm(std::string_view label, std::int64_t rows, std::int64_t co
 
 void LaunchList::norm_backward(std::string_view label, std::int64_t rows, std::int64_t columns) {
   memory("rmsnorm_bwd", label, {rows, columns});
-  memory("rmsnorm_bwd_finalize", label, {norm_backward_partial_rows(columns), columns});
+  memory("rmsnorm_bwd_finalize", label, {kNormPartialRows, columns});
   small(label, 1, columns);
 }
 

@@ -66,8 +66,7 @@ Traffic transpose_scales(Extents e, const MemoryFormats&) {
 }
 
 Traffic norm_backward(Extents e, const MemoryFormats&) {
-  return {bf16(e[0], e[1]) + bf16(e[0], e[1]),
-          bf16(e[0], e[1]) + fp32(norm_backward_partial_rows(e[1]), e[1])};
+  return {bf16(e[0], e[1]) + bf16(e[0], e[1]), bf16(e[0], e[1]) + fp32(kNormPartialRows, e[1])};
 }
 
 Traffic norm_finalize(Extents e, const MemoryFormats&) { return {fp32(e[0], e[1]), fp32(1, e[1])}; }
@@ -252,18 +251,6 @@ Operation memory_operation(std::string_view op, Extents extents, const MemoryFor
           .flops = {},
           .read = traffic.read,
           .written = traffic.written};
-}
-
-std::int64_t norm_backward_blocks_per_sm(std::int64_t columns) {
-  // The trace's grids are 1, 5 and 4 blocks per SM for 7,168, 1,536 and 512 columns.
-  constexpr std::int64_t kRowElements = 8192;  // of an SM's registers
-  constexpr std::int64_t kMost = 5;
-  return std::clamp<std::int64_t>(kRowElements / std::max<std::int64_t>(columns, 1), 1, kMost);
-}
-
-std::int64_t norm_backward_partial_rows(std::int64_t columns) {
-  constexpr std::int64_t kSms = 132;  // H100 and H800
-  return kSms * norm_backward_blocks_per_sm(columns);
 }
 
 }  // namespace pipecast

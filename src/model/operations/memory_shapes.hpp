@@ -47,11 +47,9 @@ inline Operation memory_operation(std::string_view op, std::initializer_list<std
   return memory_operation(op, std::span(extents.begin(), extents.size()), formats);
 }
 
-/// Thread blocks per SM of an RMSNorm's backward over rows of `columns` elements: as many as keep
-/// their rows in registers. Each sums the weight gradient of its rows.
-std::int64_t norm_backward_blocks_per_sm(std::int64_t columns);
-
-/// Those partial sums, one row per thread block of a whole Hopper GPU.
-std::int64_t norm_backward_partial_rows(std::int64_t columns);
+/// Rows of partial sums that RMSNorm's backward leaves of the weight gradient: one per SM of an
+/// H100 or H800. Not modelled: norms of narrow rows launch up to five thread blocks per SM, each
+/// with a row.
+inline constexpr std::int64_t kNormPartialRows = 132;
 
 }  // namespace pipecast
