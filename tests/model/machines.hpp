@@ -21,6 +21,7 @@ inline CalibrationSpec ideal_calibration() {
   }
   c.communication.bytes_per_second_per_sm.value = 1e12;
   c.memory.sm_bytes_per_cycle.value = 1e9;
+  c.memory.conversion_bytes_per_cycle.value = 1e9;
   return c;
 }
 

@@ -90,17 +90,22 @@ KernelCost stream(const Operation& op, const GpuSpec& gpu, const CalibrationSpec
   return memory_cost(op, calibration.link.hbm.value, {}, gpu, calibration, sms);
 }
 
-KernelCost convert(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
-                   int sms) {
-  return memory_cost(op, calibration.memory.conversion.value, {}, gpu, calibration, sms);
-}
+using WorkFunction = SmWork (*)(const Operation&, const GpuSpec&, const MemoryConstants&, int sms);
 
-/// A cost whose SM work is `work`, streaming beside it.
-template <SmWork (*kWork)(const Operation&, const GpuSpec&, const MemoryConstants&, int sms)>
+/// SM work with streaming beside it.
+template <WorkFunction kWork>
 KernelCost issue(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
                  int sms) {
   return memory_cost(op, calibration.link.hbm.value, kWork(op, gpu, calibration.memory, sms), gpu,
                      calibration, sms);
+}
+
+KernelCost convert(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                   int sms) {
+  const double cycles = static_cast<double>((op.read + op.written).count()) /
+                        (calibration.memory.conversion_bytes_per_cycle.value * sms);
+  return memory_cost(op, calibration.memory.conversion.value,
+                     {.cycles = cycles, .balanced = cycles}, gpu, calibration, sms);
 }
 
 constexpr std::int64_t kTile = 128;  // rows and columns
@@ -128,7 +133,7 @@ SmWork elements(const Operation& op, const GpuSpec&, const MemoryConstants& memo
 SmWork repeated(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int sms) {
   const std::int64_t bytes = std::max<std::int64_t>(0, op.written.count() - op.read.count());
   const double cycles =
-      divided(bytes, sms) / bytes_per_element(op.precision) * memory.strided_cycles.value;
+      divided(bytes, sms) / bytes_per_element(op.precision) * memory.repetition_cycles.value;
   return {.cycles = cycles, .balanced = cycles};
 }
 
@@ -147,16 +152,14 @@ SmWork rows_in_turn(const Operation& op, std::int64_t per_sm, double cycles_per_
 }
 
 SmWork norm(const Operation& op, const GpuSpec& gpu, const MemoryConstants& memory, int sms) {
-  constexpr std::int64_t kPerSm = 3;          // grid of the trace: 396 on 132 SMs
-  constexpr double kBytesPerElement = 2 + 2;  // BF16 read and written
-  const double row = static_cast<double>(op.n) * kBytesPerElement * memory.norm_cycles.value;
+  constexpr std::int64_t kPerSm = 3;  // grid of the trace: 396 on 132 SMs
+  const double row = static_cast<double>(op.n) * memory.norm_cycles.value;
   return rows_in_turn(op, kPerSm, row, gpu, sms);
 }
 
 SmWork norm_backward(const Operation& op, const GpuSpec& gpu, const MemoryConstants& memory,
                      int sms) {
-  constexpr double kBytesPerElement = 2 + 2 + 2;  // BF16 input, gradient, input gradient
-  const double row = static_cast<double>(op.n) * kBytesPerElement * memory.norm_cycles.value;
+  const double row = static_cast<double>(op.n) * memory.norm_cycles.value;
   // As many blocks as keep their rows in registers: grids of the trace are 1, 5 and 4 per SM for
   // 7,168, 1,536 and 512 columns. The fewer, the more SMs may idle in the last wave; wide rows
   // never idle less than narrow ones here.
@@ -252,8 +255,7 @@ constexpr KernelKind streaming_kind(Options options) { return {stream, hbm, opti
 constexpr KernelKind kConversion{convert, constant<&MemoryConstants::conversion>, kRowsColumns,
                                  make};
 
-template <SmWork (*kWork)(const Operation&, const GpuSpec&, const MemoryConstants&, int sms),
-          MemoryConstant kConstant>
+template <WorkFunction kWork, MemoryConstant kConstant>
 constexpr KernelKind issue_kind(Options options) {
   return {issue<kWork>, constant<kConstant>, options, make};
 }
@@ -290,7 +292,7 @@ const Register<KernelKind> kEntries[] = {
     {"rmsnorm_bwd_finalize", kStreaming},
     {"rmsnorm_fwd", issue_kind<norm, &MemoryConstants::norm_cycles>(kRowsColumns)},
     {"rope",
-     issue_kind<elements<&MemoryConstants::strided_cycles>, &MemoryConstants::strided_cycles>(
+     issue_kind<elements<&MemoryConstants::rotation_cycles>, &MemoryConstants::rotation_cycles>(
          kRowsColumns)},
     {"swiglu_bwd", kStreaming},
     {"swiglu_bwd_shared", kStreaming},

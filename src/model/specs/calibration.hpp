@@ -40,14 +40,16 @@ struct LatencyConstants {
 /// the GPU's tensor clock.
 struct MemoryConstants {
   Constant conversion;  ///< share of HBM's line rate that casts of rows to and from FP8 reach
-  Constant sm_bytes_per_cycle;  ///< what one SM moves with all its loads in flight
-  Constant tile_cycles;     ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
-  Constant packing_cycles;  ///< per element to or from E5M6
-  Constant norm_cycles;     ///< of a norm, per byte
-  Constant strided_cycles;  ///< per element rotated, or repeated from a smaller tensor
-  Constant selection_cycles;  ///< per row and pass
-  Constant scan_cycles;       ///< of one thread block, per index and pass
-  Constant scale_cycles;      ///< of one thread block, per scale transposed
+  Constant conversion_bytes_per_cycle;  ///< what one SM moves in such casts
+  Constant sm_bytes_per_cycle;          ///< what one SM moves with all its loads in flight
+  Constant tile_cycles;      ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
+  Constant packing_cycles;   ///< per element to or from E5M6
+  Constant norm_cycles;      ///< of a norm, per element
+  Constant rotation_cycles;  ///< per element rotated
+  Constant repetition_cycles;  ///< per element repeated from a smaller tensor
+  Constant selection_cycles;   ///< per row and pass
+  Constant scan_cycles;        ///< of one thread block, per index and pass
+  Constant scale_cycles;       ///< of one thread block, per scale transposed
 };
 
 /// Dispatch and combine kernels.

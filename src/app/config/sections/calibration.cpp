@@ -57,6 +57,8 @@ constexpr double kMostCycles = 1e9;  // half a second
 void describe(Fields& f, MemoryConstants& memory) {
   fraction(f, "conversion", memory.conversion,
            "casts of rows to and from FP8, of the memory's line rate");
+  bounded(f, "conversion_bytes_per_cycle", memory.conversion_bytes_per_cycle,
+          "what one SM moves in such casts", 0.1, 1e6);
   bounded(f, "sm_bytes_per_cycle", memory.sm_bytes_per_cycle,
           "what one SM moves with all its loads in flight", 0.1, 1e6);
   const auto cycles = [&](std::string_view key, Constant& c, std::string_view doc) {
@@ -65,9 +67,10 @@ void describe(Fields& f, MemoryConstants& memory) {
   cycles("tile_cycles", memory.tile_cycles,
          "cycles of a thread block to scale and transpose 128 x 128 elements, two per SM");
   cycles("packing_cycles", memory.packing_cycles, "SM cycles per element to or from E5M6");
-  cycles("norm_cycles", memory.norm_cycles, "SM cycles of a norm per byte");
-  cycles("strided_cycles", memory.strided_cycles,
-         "SM cycles per element rotated, or repeated from a smaller tensor");
+  cycles("norm_cycles", memory.norm_cycles, "SM cycles of a norm per element");
+  cycles("rotation_cycles", memory.rotation_cycles, "SM cycles per element rotated");
+  cycles("repetition_cycles", memory.repetition_cycles,
+         "SM cycles per element repeated from a smaller tensor");
   cycles("selection_cycles", memory.selection_cycles,
          "SM cycles of a top-k per row and pass over it");
   cycles("scan_cycles", memory.scan_cycles,
