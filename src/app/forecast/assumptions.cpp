@@ -32,8 +32,26 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"link.nic", &c.link.nic},
       {"latency.kernel_us", &c.latency.kernel_us},
       {"latency.launch_gap_us", &c.latency.launch_gap_us},
+      {"memory.conversion", &c.memory.conversion},
+      {"memory.conversion_bytes_per_cycle", &c.memory.conversion_bytes_per_cycle},
+      {"memory.sm_bytes_per_cycle", &c.memory.sm_bytes_per_cycle},
+      {"memory.tile_cycles", &c.memory.tile_cycles},
+      {"memory.packing_cycles", &c.memory.packing_cycles},
+      {"memory.norm_cycles", &c.memory.norm_cycles},
+      {"memory.rotation_cycles", &c.memory.rotation_cycles},
+      {"memory.repetition_cycles", &c.memory.repetition_cycles},
+      {"memory.selection_cycles", &c.memory.selection_cycles},
+      {"memory.scan_cycles", &c.memory.scan_cycles},
+      {"memory.scale_cycles", &c.memory.scale_cycles},
       {"communication.bytes_per_second_per_sm", &c.communication.bytes_per_second_per_sm},
       {"communication.notify_us", &c.communication.notify_us},
+      {"communication.dispatch_us", &c.communication.dispatch_us},
+      {"communication.combine_us", &c.communication.combine_us},
+      {"communication.token_us", &c.communication.token_us},
+      {"communication.copy_us", &c.communication.copy_us},
+      {"communication.sum_copy", &c.communication.sum_copy},
+      {"communication.node_copy", &c.communication.node_copy},
+      {"communication.layout_cycles", &c.communication.layout_cycles},
       {"contention.computation", &c.contention.computation},
       {"contention.dispatch", &c.contention.dispatch},
       {"contention.combine", &c.contention.combine},
@@ -126,6 +144,7 @@ std::vector<Provenance> provenance_of(const Scenario& scenario) {
   std::vector<Provenance> out;
   const auto& kernels = Registry<KernelKind>::instance();
   for (const std::string& name : kernels.names()) {
+    if (name == "ep_dispatch" || name == "ep_combine") continue;  // their links decide
     out.push_back({name, "public", kernels.find(name).constant(scenario.calibration).source});
   }
   out.push_back({"ep_dispatch", "modelled",

@@ -20,9 +20,9 @@ void add_down_projections(LaunchList& list, std::int64_t tokens, const Attention
 
 void add_latent_norms(LaunchList& list, std::int64_t tokens, const AttentionWidths& w) {
   if (w.compressed_query) list.norm("q_norm", tokens, w.query_rank);
-  list.copy("elementwise", "kv_latent", tokens, w.kv_rank);
+  list.copy("kv_latent", tokens, w.kv_rank);
   list.norm("kv_norm", tokens, w.kv_rank);
-  list.copy("elementwise", "rope_key", tokens, w.rope);
+  list.copy("rope_key", tokens, w.rope);
 }
 
 void add_core(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
@@ -44,9 +44,7 @@ void add_output(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
   const std::int64_t tokens = draft.load.tokens;
   const Precision kept = draft.plan.precision.attention_output;
   if (kept == Precision::kE5m6) {
-    list.move("cast_e5m6", "attention_output", kept,
-              stored_bytes(Precision::kBf16, tokens, w.values),
-              stored_bytes(kept, tokens, w.values));
+    list.memory("cast_e5m6", "attention_output", {tokens, w.values});
   }
   if (kept == Precision::kFp8 && !list.fp8()) {
     list.cast_always("attention_output", tokens, w.values);
@@ -87,14 +85,13 @@ void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
   list.product(recompute ? "kv_b_recompute" : "kv_b", {tokens, w.kv_up, w.kv_rank});
 
   // Keys: the up-projected part and one rotary part for all heads, side by side.
-  list.copy("rope", "rope_key", tokens, w.rope);
-  list.copy("copy_strided", "keys", tokens, w.nope_keys);
-  list.move("elementwise", "rope_key_to_heads", Precision::kBf16,
-            stored_bytes(Precision::kBf16, tokens, w.rope),
-            stored_bytes(Precision::kBf16, tokens, w.heads * w.rope));
+  list.memory("rope", "rope_key", {tokens, w.rope});
+  list.memory("copy_strided", "keys", {tokens, w.nope_keys});
+  list.pointwise("rope_key_to_heads", Precision::kBf16,
+                 {.rows = tokens, .columns = w.rope, .tensors_written = w.heads});
   // Uncompressed queries are kept after their rotation, never computed again.
   if (w.compressed_query || !recompute) {
-    list.copy("rope", "queries", tokens, w.heads * w.rope);
+    list.memory("rope", "queries", {tokens, w.heads * w.rope});
   }
 }
 

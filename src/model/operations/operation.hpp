@@ -43,6 +43,20 @@ struct ProductOptions {
   bool operator==(const ProductOptions&) const = default;
 };
 
+enum class Exchange : std::uint8_t { kDispatch, kCombine };
+
+/// Extents of a dispatch or combine, seen from one GPU. Every GPU of the group has the same, so
+/// that it sends as much as it receives.
+struct ExchangeShape {
+  Exchange kind{};
+  double tokens = 0;       ///< of its own
+  double gpu_copies = 0;   ///< copies of tokens to GPUs, its own included
+  double node_copies = 0;  ///< copies to nodes, its own included; 0 if the group is one node
+  Bytes copy{};            ///< payload of one copy, scales included
+
+  bool operator==(const ExchangeShape&) const = default;
+};
+
 /// One kernel launch.
 struct Operation {
   std::string_view
@@ -58,6 +72,7 @@ struct Operation {
   std::int64_t groups = 1;  ///< experts in a grouped product
   AttentionShape attention{};
   ProductOptions product{};
+  ExchangeShape exchange{};
   Flops flops{};  ///< useful work: 2 m n k, or attention's causal half
   Bytes read{};   ///< from HBM, every operand once
   Bytes written{};
@@ -65,6 +80,9 @@ struct Operation {
 
   bool operator==(const Operation&) const = default;
 };
+
+/// Whether an operation is a matrix product, dense or grouped.
+inline bool is_product(const Operation& o) { return o.op.find("gemm") != std::string_view::npos; }
 
 /// The phases of a layer in one training step, named as in the trace. F: forward, B: input
 /// gradient, W: weight gradient. The forward runs attn, dispatch, mlp, combine; the backward

@@ -58,14 +58,37 @@ struct LinkEfficiency {
 };
 
 struct LatencyConstants {
-  Constant kernel_us;      ///< shortest kernel
+  Constant kernel_us;      ///< an empty kernel
   Constant launch_gap_us;  ///< between a kernel's end and the next one's start on the same stream
+};
+
+/// Kernels that move memory: what holds them back where it is not the HBM. Cycles are SM cycles at
+/// the GPU's tensor clock.
+struct MemoryConstants {
+  Constant conversion;  ///< share of HBM's line rate that casts of rows to and from FP8 reach
+  Constant conversion_bytes_per_cycle;  ///< what one SM moves in such casts
+  Constant sm_bytes_per_cycle;          ///< what one SM moves with all its loads in flight
+  Constant tile_cycles;      ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
+  Constant packing_cycles;   ///< per element to or from E5M6
+  Constant norm_cycles;      ///< of a norm, per element
+  Constant rotation_cycles;  ///< per element rotated
+  Constant repetition_cycles;  ///< per element repeated from a smaller tensor
+  Constant selection_cycles;   ///< per row and pass
+  Constant scan_cycles;        ///< of one thread block, per index and pass
+  Constant scale_cycles;       ///< of one thread block, per scale transposed
 };
 
 /// Dispatch and combine kernels.
 struct CommunicationConstants {
-  Constant bytes_per_second_per_sm;  ///< what one SM moves through a send-and-receive kernel
-  Constant notify_us;  ///< exchange of token counts before a transfer, nobody being late
+  Constant bytes_per_second_per_sm;  ///< copies through one SM, sending and receiving together
+  Constant notify_us;      ///< exchange of token counts before a transfer, nobody being late
+  Constant dispatch_us;    ///< of a dispatch of hardly a token, beyond the links
+  Constant combine_us;     ///< of such a combine
+  Constant token_us;       ///< SM time of a dispatch for a token beside its copies
+  Constant copy_us;        ///< SM time of a dispatch for a copy beside its bytes
+  Constant sum_copy;       ///< SM time of a combine's sum for a token, in copies
+  Constant node_copy;      ///< SM time of a copy to another node, in copies to a GPU
+  Constant layout_cycles;  ///< SM cycles of ep_layout for one of a token's experts
 };
 
 /// What running at the same time costs, measured kernel by kernel in the H800 trace.
@@ -83,6 +106,7 @@ struct CalibrationSpec {
   TensorEfficiency tensor;
   LinkEfficiency link;
   LatencyConstants latency;
+  MemoryConstants memory;
   CommunicationConstants communication;
   ContentionConstants contention;
 };

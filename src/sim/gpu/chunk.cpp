@@ -159,7 +159,7 @@ ChunkBuilder::Piece ChunkBuilder::transfer_piece(const Operation& operation,
   const std::int64_t tokens = plan_.micro_batch_size * scenario_.recipe.seq_length;
   const PortLoad load = balanced_port_load(
       routing_, tokens, stored_bytes(operation.precision, 1, scenario_.model.hidden_size), plan_.ep,
-      scenario_.cluster.gpus_per_node);
+      scenario_.cluster.gpus_per_node, dispatch ? Exchange::kDispatch : Exchange::kCombine);
   const TransferCost cost =
       all_to_all_time(load, scenario_.cluster, scenario_.calibration, plan_.communication_sms);
   const double slowdown = !overlapped ? 1.0

@@ -89,17 +89,60 @@ void describe(Fields& f, LinkEfficiency& link) {
 }
 
 void describe(Fields& f, LatencyConstants& latency) {
-  bounded(f, "kernel_us", latency.kernel_us, "microseconds of the shortest kernel", 0, kLongest);
+  bounded(f, "kernel_us", latency.kernel_us, "microseconds of an empty kernel", 0, kLongest);
   bounded(f, "launch_gap_us", latency.launch_gap_us,
           "microseconds between a kernel's end and the next one's start on a stream", 0, kLongest);
 }
 
+constexpr double kMostCycles = 1e9;  // half a second
+
+void describe(Fields& f, MemoryConstants& memory) {
+  fraction(f, "conversion", memory.conversion,
+           "casts of rows to and from FP8, of the memory's line rate");
+  bounded(f, "conversion_bytes_per_cycle", memory.conversion_bytes_per_cycle,
+          "what one SM moves in such casts", 0.1, 1e6);
+  bounded(f, "sm_bytes_per_cycle", memory.sm_bytes_per_cycle,
+          "what one SM moves with all its loads in flight", 0.1, 1e6);
+  const auto cycles = [&](std::string_view key, Constant& c, std::string_view doc) {
+    bounded(f, key, c, doc, 0, kMostCycles);
+  };
+  cycles("tile_cycles", memory.tile_cycles,
+         "cycles of a thread block to scale and transpose 128 x 128 elements, two per SM");
+  cycles("packing_cycles", memory.packing_cycles, "SM cycles per element to or from E5M6");
+  cycles("norm_cycles", memory.norm_cycles, "SM cycles of a norm per element");
+  cycles("rotation_cycles", memory.rotation_cycles, "SM cycles per element rotated");
+  cycles("repetition_cycles", memory.repetition_cycles,
+         "SM cycles per element repeated from a smaller tensor");
+  cycles("selection_cycles", memory.selection_cycles,
+         "SM cycles of a top-k per row and pass over it");
+  cycles("scan_cycles", memory.scan_cycles,
+         "cycles of one thread block per index and pass over all indices");
+  cycles("scale_cycles", memory.scale_cycles, "cycles of one thread block per scale transposed");
+}
+
 void describe(Fields& f, CommunicationConstants& communication) {
   bounded(f, "bytes_per_second_per_sm", communication.bytes_per_second_per_sm,
-          "what one SM moves through a dispatch or combine kernel", 1e6, 1e15);
-  bounded(f, "notify_us", communication.notify_us,
-          "microseconds of the exchange of token counts before a transfer, nobody being late", 0,
-          kLongest);
+          "copies through one SM of a dispatch or combine, sending and receiving together", 1e6,
+          1e15);
+  const auto time = [&](std::string_view key, Constant& c, std::string_view doc) {
+    bounded(f, key, c, doc, 0, kLongest);
+  };
+  time("notify_us", communication.notify_us,
+       "microseconds of the exchange of token counts before a transfer, nobody being late");
+  time("dispatch_us", communication.dispatch_us,
+       "microseconds of a dispatch of hardly a token, beyond the links");
+  time("combine_us", communication.combine_us, "microseconds of such a combine");
+  time("token_us", communication.token_us,
+       "SM microseconds of a dispatch for a token beside its copies");
+  time("copy_us", communication.copy_us,
+       "SM microseconds of a dispatch for a copy beside its bytes");
+  constexpr double kMostCopies = 1e3;
+  bounded(f, "sum_copy", communication.sum_copy,
+          "SM time of a combine's sum for a token, in copies", 0, kMostCopies);
+  bounded(f, "node_copy", communication.node_copy,
+          "SM time of a copy to another node, in copies to a GPU", 0, kMostCopies);
+  bounded(f, "layout_cycles", communication.layout_cycles,
+          "SM cycles of ep_layout for one of a token's experts", 0, kMostCycles);
 }
 
 void describe(Fields& f, ContentionConstants& contention) {
@@ -119,6 +162,7 @@ void describe(Fields& f, CalibrationSpec& calibration) {
   f.required("tensor", calibration.tensor, "fractions of the dense tensor-core peak");
   f.required("link", calibration.link, "fractions of line rates");
   f.required("latency", calibration.latency, "fixed times");
+  f.required("memory", calibration.memory, "kernels that move memory");
   f.required("communication", calibration.communication, "dispatch and combine kernels");
   f.required("contention", calibration.contention, "what running at the same time costs");
 }
