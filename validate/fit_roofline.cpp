@@ -82,7 +82,7 @@ CalibrationSpec unit_calibration() {
   CalibrationSpec unit;
   for (Constant* c :
        {&unit.tensor.gemm_fp8, &unit.tensor.grouped_gemm_fp8, &unit.tensor.gemm_fp8_wgrad,
-        &unit.tensor.gemm_bf16, &unit.tensor.attention_forward, &unit.tensor.attention_backward,
+        &unit.tensor.gemm_bf16, &unit.attention.cache_hbm, &unit.attention.operand_hbm,
         &unit.link.hbm, &unit.link.nvlink, &unit.link.nic}) {
     c->value = 1;
   }
@@ -100,7 +100,6 @@ class RooflineFit {
   /// In dependency order: isolated kernels first, then what the trace adds to them.
   std::vector<std::pair<std::string, Fit>> run() {
     fit_products();
-    fit_attention_forward();
     fit_latencies();
     fit_links();
     fit_trace();
@@ -153,24 +152,6 @@ class RooflineFit {
     fits_["tensor.grouped_gemm_fp8"] = fit(
         product_table("deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv", "grouped_gemm_fp8"),
         "traces/deepgemm/grouped_gemm_fp8_contiguous_2025-03-25.csv");
-  }
-
-  void fit_attention_forward() {
-    const CsvTable table(traces_ / "h800_kernels/mla_prefill_attention.csv");
-    std::vector<Sample> samples;
-    for (std::size_t i = 0; i < table.rows(); ++i) {
-      const double sequence = table.number(i, "sequence");
-      constexpr double kHeads = 128;
-      constexpr double kQueryKeyAndValue =
-          192 + 128;  // head dimensions of both products, causal: half of 2
-      const Operation op{.op = "attention_fwd",
-                         .flops = Flops(kHeads * sequence * sequence * kQueryKeyAndValue)};
-      add_efficiency(samples, op, table.number(i, "time_us"), gpu_.sm_count);
-    }
-    for (Sample& s : samples)
-      s.weight = 1;  // few rows, of which the longest would outweigh all others
-    fits_["tensor.attention_forward"] =
-        fit(samples, "traces/h800_kernels/mla_prefill_attention.csv");
   }
 
   /// Launch gap and shortest kernel from neighbours on the trace's compute stream.
@@ -300,8 +281,7 @@ class RooflineFit {
   /// trace.
   void fit_trace() {
     const int sms = gpu_.sm_count - scenario_.plan.communication_sms;
-    for (const char* name :
-         {"tensor.gemm_fp8", "tensor.grouped_gemm_fp8", "tensor.attention_forward"}) {
+    for (const char* name : {"tensor.gemm_fp8", "tensor.grouped_gemm_fp8"}) {
       *constant_of(name) = fits_.at(name).constant;
     }
     std::vector<Sample> slowdown;
@@ -316,7 +296,7 @@ class RooflineFit {
         }
       } else if (op.op == "gemm_fp8_wgrad" && op.label.substr(0, 6) == "routed") {
         continue;  // two at a time on two streams: the duration of one says nothing
-      } else if (op.op == "gemm_fp8_wgrad" || op.op == "attention_bwd") {
+      } else if (op.op == "gemm_fp8_wgrad") {
         alone[std::string(op.op)].push_back({1 / over_unit, time_us});
       } else if (bound == Limit::kHbm && op.op.substr(0, 3) != "ep_" &&
                  op.op.substr(0, 4) != "gate") {
@@ -333,8 +313,6 @@ class RooflineFit {
     const std::string less = ", less the contention of computation";
     fits_["tensor.gemm_fp8_wgrad"] =
         fit(alone["gemm_fp8_wgrad"], source + "gemm_fp8_wgrad, dense layers'" + less);
-    fits_["tensor.attention_backward"] =
-        fit(alone["attention_bwd"], source + "attention_bwd" + less);
     fits_["link.hbm"] = fit(alone["hbm"], source + "memory-bound kernels" + less);
     fit_transfers(source);
   }
@@ -400,7 +378,6 @@ class RooflineFit {
     const std::map<std::string, Constant*> known = {
         {"tensor.gemm_fp8", &fitted_.tensor.gemm_fp8},
         {"tensor.grouped_gemm_fp8", &fitted_.tensor.grouped_gemm_fp8},
-        {"tensor.attention_forward", &fitted_.tensor.attention_forward},
         {"link.nvlink", &fitted_.link.nvlink},
         {"link.nic", &fitted_.link.nic},
         {"communication.bytes_per_second_per_sm", &fitted_.communication.bytes_per_second_per_sm},

@@ -14,7 +14,7 @@ inline CalibrationSpec ideal_calibration() {
   c.gpu = "round";
   for (Constant* constant :
        {&c.tensor.gemm_fp8, &c.tensor.grouped_gemm_fp8, &c.tensor.gemm_fp8_wgrad,
-        &c.tensor.gemm_bf16, &c.tensor.attention_forward, &c.tensor.attention_backward, &c.link.hbm,
+        &c.tensor.gemm_bf16, &c.attention.cache_hbm, &c.attention.operand_hbm, &c.link.hbm,
         &c.link.nvlink, &c.link.nic, &c.contention.computation, &c.contention.dispatch,
         &c.contention.combine}) {
     *constant = one;

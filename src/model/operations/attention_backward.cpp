@@ -1,3 +1,4 @@
+#include "model/operations/attention_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
@@ -65,17 +66,7 @@ class AttentionBackward {
     const Bytes statistics = stored_bytes(Precision::kFp32, tokens_, w_.heads);
     list_.move("attention_bwd_preprocess", {}, Precision::kBf16, values + values,
                accumulator + statistics);
-    const double pairs =
-        static_cast<double>(tokens_) * static_cast<double>(draft_.load.seq_length) / 2;
-    // Scores, and gradients of queries and keys, over the query width; gradients of probabilities
-    // and values over the value width.
-    const double widths = static_cast<double>(3 * w_.query + 2 * w_.values);
-    list_.push({.op = "attention_bwd",
-                .label = {},
-                .precision = Precision::kBf16,
-                .flops = Flops(2.0 * pairs * widths),
-                .read = query + query + values + values + statistics + statistics + accumulator,
-                .written = accumulator + query + values});
+    list_.push(attention_backward_operation(attention_shape(draft_)));
     list_.move("attention_bwd_convert_dq", {}, Precision::kFp32, accumulator, query);
     list_.copy("rope", "queries_grad", tokens_, w_.heads * w_.rope);
   }

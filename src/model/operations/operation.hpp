@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,11 @@ struct AttentionShape {
   std::int64_t qk_dim = 0;    ///< dimension of queries and keys
   std::int64_t v_dim = 0;
   bool causal = false;
+  /// Format of the KV cache that the library fills in the same call, as inference does, where it
+  /// also rotates the queries; keys and values are read in this format. None in training.
+  std::optional<Precision> cache{};
+
+  bool operator==(const AttentionShape&) const = default;
 };
 
 /// One kernel launch.
@@ -45,6 +51,8 @@ struct Operation {
   Bytes read{};   ///< from HBM, every operand once
   Bytes written{};
   Stream stream = Stream::kCompute;
+
+  bool operator==(const Operation&) const = default;
 };
 
 /// The phases of a layer in one training step, named as in the trace. F: forward, B: input

@@ -57,11 +57,26 @@ struct KernelCost {
   std::array<KernelPart, kMaxKernelParts> parts{};
 };
 
-/// An extent that defines an operation's shape: `--NAME` on the command line, a column of a table.
+/// A value of an option that is a word: `bfloat16`, `fp8`.
+struct NamedValue {
+  std::string_view name;
+  std::int64_t value = 0;
+};
+
+/// An extent that defines an operation's shape: `--NAME` on the command line, a column of a table,
+/// where `-` and `_` are the same. Values are whole numbers from 0 on, or words:
+///
+///     constexpr NamedValue kFormats[] = {{"bfloat16", 0}, {"fp8", 1}};
+///     constexpr KernelOption kOptions[] = {
+///         {"heads", "query heads"},
+///         {"kv_dtype", "format of the cache", 0, kFormats},
+///     };
 struct KernelOption {
   std::string_view name;
   std::string_view meaning;
   std::optional<std::int64_t> fallback{};  ///< none: must be given
+  /// Where there are any, users write one of these words and no number; the kernel gets its value.
+  std::span<const NamedValue> names{};
 };
 
 /// What a kernel's file registers, under the operation's name.
