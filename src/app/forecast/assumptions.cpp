@@ -8,6 +8,7 @@ namespace pipecast {
 
 std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
   return {
+<<<<<<< HEAD
       {"clock.loaded_ghz", &c.clock.loaded_ghz},
       {"clock.settling_us", &c.clock.settling_us},
       {"product.drain_cycles", &c.product.drain_cycles},
@@ -27,6 +28,17 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"product.cast_blocks_per_us", &c.product.cast_blocks_per_us},
       {"tensor.attention_forward", &c.tensor.attention_forward},
       {"tensor.attention_backward", &c.tensor.attention_backward},
+=======
+      {"tensor.gemm_fp8", &c.tensor.gemm_fp8},
+      {"tensor.grouped_gemm_fp8", &c.tensor.grouped_gemm_fp8},
+      {"tensor.gemm_fp8_wgrad", &c.tensor.gemm_fp8_wgrad},
+      {"tensor.gemm_bf16", &c.tensor.gemm_bf16},
+      {"attention.throttle_us", &c.attention.throttle_us},
+      {"attention.launch_us", &c.attention.launch_us},
+      {"attention.forward_exposed", &c.attention.forward_exposed},
+      {"attention.forward_tile_cycles", &c.attention.forward_tile_cycles},
+      {"attention.backward_exposed", &c.attention.backward_exposed},
+>>>>>>> k-attention
       {"link.hbm", &c.link.hbm},
       {"link.nvlink", &c.link.nvlink},
       {"link.nic", &c.link.nic},

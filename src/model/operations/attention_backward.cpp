@@ -1,3 +1,4 @@
+#include "model/operations/attention_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
@@ -62,6 +63,7 @@ class AttentionBackward {
     const Bytes values = stored_bytes(Precision::kBf16, tokens_, w_.values);
     const Bytes accumulator = stored_bytes(Precision::kFp32, tokens_, w_.query);
     const Bytes statistics = stored_bytes(Precision::kFp32, tokens_, w_.heads);
+<<<<<<< HEAD
     list_.memory("attention_bwd_preprocess", {},
                  {tokens_, w_.heads, w_.query / w_.heads, w_.values / w_.heads});
     const double pairs =
@@ -77,6 +79,13 @@ class AttentionBackward {
                 .written = accumulator + query + values});
     list_.memory("attention_bwd_convert_dq", {}, {tokens_, w_.query});
     list_.memory("rope", "queries_grad", {tokens_, w_.heads * w_.rope});
+=======
+    list_.move("attention_bwd_preprocess", {}, Precision::kBf16, values + values,
+               accumulator + statistics);
+    list_.push(attention_backward_operation(attention_shape(draft_)));
+    list_.move("attention_bwd_convert_dq", {}, Precision::kFp32, accumulator, query);
+    list_.copy("rope", "queries_grad", tokens_, w_.heads * w_.rope);
+>>>>>>> k-attention
   }
 
   void up_projections() {

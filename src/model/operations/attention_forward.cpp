@@ -1,3 +1,4 @@
+#include "model/operations/attention_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
@@ -23,20 +24,6 @@ void add_latent_norms(LaunchList& list, std::int64_t tokens, const AttentionWidt
   list.copy("kv_latent", tokens, w.kv_rank);
   list.norm("kv_norm", tokens, w.kv_rank);
   list.copy("rope_key", tokens, w.rope);
-}
-
-void add_core(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
-  const std::int64_t tokens = draft.load.tokens;
-  const auto bf16 = [&](std::int64_t columns) {
-    return stored_bytes(Precision::kBf16, tokens, columns);
-  };
-  const double pairs = static_cast<double>(tokens) * static_cast<double>(draft.load.seq_length) / 2;
-  list.push({.op = "attention_fwd",
-             .label = {},
-             .precision = Precision::kBf16,
-             .flops = Flops(2.0 * pairs * static_cast<double>(w.query + w.values)),
-             .read = bf16(w.query) + bf16(w.query) + bf16(w.values),
-             .written = bf16(w.values) + stored_bytes(Precision::kFp32, tokens, w.heads)});
 }
 
 /// Keeps the output in its compressed format and projects it; adds the residual.
@@ -70,6 +57,19 @@ AttentionWidths::AttentionWidths(const ModelSpec& m)
       values(heads * m.v_head_dim),
       kv_up(nope_keys + values) {}
 
+AttentionShape attention_shape(const LayerDraft& draft) {
+  const ModelSpec& m = draft.model;
+  const LayerLoad& load = draft.load;
+  return {.batch = load.seq_length > 0 ? load.tokens / load.seq_length : 0,
+          .heads = m.num_attention_heads,
+          .kv_heads = m.num_attention_heads,
+          .queries = load.seq_length,
+          .keys = load.seq_length,
+          .qk_dim = m.qk_head_dim(),
+          .v_dim = m.v_head_dim,
+          .causal = true};
+}
+
 void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
   const AttentionWidths w(draft.model);
   const std::int64_t tokens = draft.load.tokens;
@@ -101,7 +101,7 @@ void add_attention_forward(LayerDraft& draft) {
   add_down_projections(list, draft.load.tokens, w);
   add_latent_norms(list, draft.load.tokens, w);
   add_up_projections(draft, list, false);
-  add_core(draft, list, w);
+  list.push(attention_forward_operation(attention_shape(draft)));
   add_output(draft, list, w);
   list.norm("mlp_norm", draft.load.tokens, w.hidden);
 }

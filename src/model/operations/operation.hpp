@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct AttentionShape {
   std::int64_t qk_dim = 0;    ///< dimension of queries and keys
   std::int64_t v_dim = 0;
   bool causal = false;
+<<<<<<< HEAD
 
   bool operator==(const AttentionShape&) const = default;
 };
@@ -55,6 +57,13 @@ struct ExchangeShape {
   Bytes copy{};            ///< payload of one copy, scales included
 
   bool operator==(const ExchangeShape&) const = default;
+=======
+  /// Format of the KV cache that the library fills in the same call, as inference does, where it
+  /// also rotates the queries; keys and values are read in this format. None in training.
+  std::optional<Precision> cache{};
+
+  bool operator==(const AttentionShape&) const = default;
+>>>>>>> k-attention
 };
 
 /// One kernel launch.

@@ -46,8 +46,34 @@ struct ProductConstants {
 /// Fractions of the dense tensor-core peak of the SMs in use, isolated kernels of at least 20
 /// GFLOP.
 struct TensorEfficiency {
+<<<<<<< HEAD
   Constant attention_forward;
   Constant attention_backward;
+=======
+  Constant gemm_fp8;
+  Constant grouped_gemm_fp8;
+  Constant gemm_fp8_wgrad;
+  Constant gemm_bf16;
+};
+
+/// Attention kernels, src/model/ops/attention*.cpp. `exposed` ones count in the time that softmax
+/// would take alone on the CUDA cores: 0 if it hides behind the tensor cores, more than 1 where
+/// other work (conversions, layouts of registers) waits as well.
+struct AttentionConstants {
+  Constant throttle_us;             ///< load after which the clock falls to what power allows
+  Constant launch_us;               ///< fixed time of each kernel in a chain of dependent ones
+  Constant forward_exposed;         ///< BF16 operands
+  Constant forward_exposed_fp8;     ///< FP8 operands
+  Constant forward_tile_cycles;     ///< prologue and epilogue of a block of queries or keys
+  Constant backward_exposed;        ///< also of the atomic sums of the query gradient
+  Constant decode_exposed;          ///< BF16 cache
+  Constant decode_exposed_fp8;      ///< FP8 cache
+  Constant decode_page_cycles;      ///< turning to the next page of the cache
+  Constant decode_sequence_cycles;  ///< prologue and epilogue of a sequence, or of its part
+  Constant decode_split_us;         ///< combining a sequence's parts, per part
+  Constant cache_hbm;               ///< fraction of HBM's line rate at which pages stream
+  Constant operand_hbm;             ///< the same for rotating, quantising, and single queries
+>>>>>>> k-attention
 };
 
 /// Fractions of line rate.
@@ -104,6 +130,7 @@ struct CalibrationSpec {
   ClockConstants clock;
   ProductConstants product;
   TensorEfficiency tensor;
+  AttentionConstants attention;
   LinkEfficiency link;
   LatencyConstants latency;
   MemoryConstants memory;

@@ -78,8 +78,48 @@ void describe(Fields& f, ProductConstants& p) {
 }
 
 void describe(Fields& f, TensorEfficiency& t) {
+<<<<<<< HEAD
   fraction(f, "attention_forward", t.attention_forward, "attention forward, causal operations");
   fraction(f, "attention_backward", t.attention_backward, "attention backward, causal operations");
+=======
+  fraction(f, "gemm_fp8", t.gemm_fp8, "FP8 matrix products");
+  fraction(f, "grouped_gemm_fp8", t.grouped_gemm_fp8, "FP8 matrix products of the routed experts");
+  fraction(f, "gemm_fp8_wgrad", t.gemm_fp8_wgrad, "FP8 matrix products of weight gradients");
+  fraction(f, "gemm_bf16", t.gemm_bf16, "BF16 matrix products");
+}
+
+void describe(Fields& f, AttentionConstants& a) {
+  constexpr double kMostExposed = 20;  // times the softmax
+  constexpr double kMostCycles = 1e6;
+  bounded(f, "throttle_us", a.throttle_us,
+          "microseconds of load after which the clock falls to what the chip's power allows", 0,
+          kLongest);
+  bounded(f, "launch_us", a.launch_us, "microseconds of each kernel in a chain of dependent ones",
+          0, kLongest);
+  bounded(f, "forward_exposed", a.forward_exposed,
+          "softmax not hidden behind the tensor cores, in units of its time alone; BF16", 0,
+          kMostExposed);
+  bounded(f, "forward_exposed_fp8", a.forward_exposed_fp8, "the same with FP8 operands", 0,
+          kMostExposed);
+  bounded(f, "forward_tile_cycles", a.forward_tile_cycles,
+          "SM clocks before and after the main loop of a block of queries or keys", 0, kMostCycles);
+  bounded(f, "backward_exposed", a.backward_exposed,
+          "the same of the backward pass, with the atomic sums of the query gradient", 0,
+          kMostExposed);
+  bounded(f, "decode_exposed", a.decode_exposed, "the same of absorbed decoding, BF16 cache", 0,
+          kMostExposed);
+  bounded(f, "decode_exposed_fp8", a.decode_exposed_fp8, "the same with an FP8 cache", 0,
+          kMostExposed);
+  bounded(f, "decode_page_cycles", a.decode_page_cycles,
+          "SM clocks of turning to the next page of the cache", 0, kMostCycles);
+  bounded(f, "decode_sequence_cycles", a.decode_sequence_cycles,
+          "SM clocks before and after the pages of a sequence or of its part", 0, kMostCycles);
+  bounded(f, "decode_split_us", a.decode_split_us,
+          "microseconds of combining a sequence's parts, per part", 0, kLongest);
+  fraction(f, "cache_hbm", a.cache_hbm, "pages of the cache, of the memory's line rate");
+  fraction(f, "operand_hbm", a.operand_hbm,
+           "rotated, quantised or single queries, of the memory's line rate");
+>>>>>>> k-attention
 }
 
 void describe(Fields& f, LinkEfficiency& link) {
@@ -160,6 +200,7 @@ void describe(Fields& f, CalibrationSpec& calibration) {
   f.required("clock", calibration.clock, "SM clock under load");
   f.required("product", calibration.product, "matrix products");
   f.required("tensor", calibration.tensor, "fractions of the dense tensor-core peak");
+  f.required("attention", calibration.attention, "attention kernels");
   f.required("link", calibration.link, "fractions of line rates");
   f.required("latency", calibration.latency, "fixed times");
   f.required("memory", calibration.memory, "kernels that move memory");
