@@ -13,16 +13,9 @@ inline CalibrationSpec ideal_calibration() {
   CalibrationSpec c;
   c.gpu = "round";
   for (Constant* constant :
-<<<<<<< HEAD
-       {&c.product.issue_bf16, &c.product.hbm, &c.product.one_wave_factor,
-        &c.tensor.attention_forward, &c.tensor.attention_backward, &c.link.hbm, &c.link.nvlink,
-        &c.link.nic, &c.memory.conversion, &c.contention.computation, &c.contention.dispatch,
-=======
-       {&c.tensor.gemm_fp8, &c.tensor.grouped_gemm_fp8, &c.tensor.gemm_fp8_wgrad,
-        &c.tensor.gemm_bf16, &c.attention.cache_hbm, &c.attention.operand_hbm, &c.link.hbm,
-        &c.link.nvlink, &c.link.nic, &c.contention.computation, &c.contention.dispatch,
->>>>>>> k-attention
-        &c.contention.combine}) {
+       {&c.product.issue_bf16, &c.product.hbm, &c.product.one_wave_factor, &c.attention.cache_hbm,
+        &c.attention.operand_hbm, &c.link.hbm, &c.link.nvlink, &c.link.nic, &c.memory.conversion,
+        &c.contention.computation, &c.contention.dispatch, &c.contention.combine}) {
     *constant = one;
   }
   c.clock.loaded_ghz.value = 1;  // the round GPU's only clock

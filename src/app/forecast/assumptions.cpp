@@ -8,7 +8,6 @@ namespace pipecast {
 
 std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
   return {
-<<<<<<< HEAD
       {"clock.loaded_ghz", &c.clock.loaded_ghz},
       {"clock.settling_us", &c.clock.settling_us},
       {"product.drain_cycles", &c.product.drain_cycles},
@@ -26,19 +25,19 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"product.widest_tile", &c.product.widest_tile},
       {"product.cast_launch_us", &c.product.cast_launch_us},
       {"product.cast_blocks_per_us", &c.product.cast_blocks_per_us},
-      {"tensor.attention_forward", &c.tensor.attention_forward},
-      {"tensor.attention_backward", &c.tensor.attention_backward},
-=======
-      {"tensor.gemm_fp8", &c.tensor.gemm_fp8},
-      {"tensor.grouped_gemm_fp8", &c.tensor.grouped_gemm_fp8},
-      {"tensor.gemm_fp8_wgrad", &c.tensor.gemm_fp8_wgrad},
-      {"tensor.gemm_bf16", &c.tensor.gemm_bf16},
       {"attention.throttle_us", &c.attention.throttle_us},
       {"attention.launch_us", &c.attention.launch_us},
       {"attention.forward_exposed", &c.attention.forward_exposed},
+      {"attention.forward_exposed_fp8", &c.attention.forward_exposed_fp8},
       {"attention.forward_tile_cycles", &c.attention.forward_tile_cycles},
       {"attention.backward_exposed", &c.attention.backward_exposed},
->>>>>>> k-attention
+      {"attention.decode_exposed", &c.attention.decode_exposed},
+      {"attention.decode_exposed_fp8", &c.attention.decode_exposed_fp8},
+      {"attention.decode_page_cycles", &c.attention.decode_page_cycles},
+      {"attention.decode_sequence_cycles", &c.attention.decode_sequence_cycles},
+      {"attention.decode_split_us", &c.attention.decode_split_us},
+      {"attention.cache_hbm", &c.attention.cache_hbm},
+      {"attention.operand_hbm", &c.attention.operand_hbm},
       {"link.hbm", &c.link.hbm},
       {"link.nvlink", &c.link.nvlink},
       {"link.nic", &c.link.nic},

@@ -59,33 +59,11 @@ class AttentionBackward {
   }
 
   void core() {
-    const Bytes query = stored_bytes(Precision::kBf16, tokens_, w_.query);
-    const Bytes values = stored_bytes(Precision::kBf16, tokens_, w_.values);
-    const Bytes accumulator = stored_bytes(Precision::kFp32, tokens_, w_.query);
-    const Bytes statistics = stored_bytes(Precision::kFp32, tokens_, w_.heads);
-<<<<<<< HEAD
     list_.memory("attention_bwd_preprocess", {},
                  {tokens_, w_.heads, w_.query / w_.heads, w_.values / w_.heads});
-    const double pairs =
-        static_cast<double>(tokens_) * static_cast<double>(draft_.load.seq_length) / 2;
-    // Scores, and gradients of queries and keys, over the query width; gradients of probabilities
-    // and values over the value width.
-    const double widths = static_cast<double>(3 * w_.query + 2 * w_.values);
-    list_.push({.op = "attention_bwd",
-                .label = {},
-                .precision = Precision::kBf16,
-                .flops = Flops(2.0 * pairs * widths),
-                .read = query + query + values + values + statistics + statistics + accumulator,
-                .written = accumulator + query + values});
+    list_.push(attention_backward_operation(attention_shape(draft_)));
     list_.memory("attention_bwd_convert_dq", {}, {tokens_, w_.query});
     list_.memory("rope", "queries_grad", {tokens_, w_.heads * w_.rope});
-=======
-    list_.move("attention_bwd_preprocess", {}, Precision::kBf16, values + values,
-               accumulator + statistics);
-    list_.push(attention_backward_operation(attention_shape(draft_)));
-    list_.move("attention_bwd_convert_dq", {}, Precision::kFp32, accumulator, query);
-    list_.copy("rope", "queries_grad", tokens_, w_.heads * w_.rope);
->>>>>>> k-attention
   }
 
   void up_projections() {

@@ -26,7 +26,9 @@ struct AttentionShape {
   std::int64_t qk_dim = 0;    ///< dimension of queries and keys
   std::int64_t v_dim = 0;
   bool causal = false;
-<<<<<<< HEAD
+  /// Format of the KV cache that the library fills in the same call, as inference does, where it
+  /// also rotates the queries; keys and values are read in this format. None in training.
+  std::optional<Precision> cache{};
 
   bool operator==(const AttentionShape&) const = default;
 };
@@ -57,13 +59,6 @@ struct ExchangeShape {
   Bytes copy{};            ///< payload of one copy, scales included
 
   bool operator==(const ExchangeShape&) const = default;
-=======
-  /// Format of the KV cache that the library fills in the same call, as inference does, where it
-  /// also rotates the queries; keys and values are read in this format. None in training.
-  std::optional<Precision> cache{};
-
-  bool operator==(const AttentionShape&) const = default;
->>>>>>> k-attention
 };
 
 /// One kernel launch.

@@ -77,12 +77,9 @@ struct KernelOption {
   std::optional<std::int64_t> fallback{};  ///< none: must be given
   /// Where there are any, users write one of these words and no number; the kernel gets its value.
   std::span<const NamedValue> names{};
-<<<<<<< HEAD
   /// Its value for a table that says nothing of it, where that depends on how the tables were timed
   /// that the constants were fitted on; otherwise the fallback.
   std::int64_t (*in_tables)(const CalibrationSpec&) = nullptr;
-=======
->>>>>>> k-attention
 };
 
 /// What a kernel's file registers, under the operation's name.

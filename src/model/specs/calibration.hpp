@@ -43,19 +43,6 @@ struct ProductConstants {
   Constant cast_blocks_per_us;
 };
 
-/// Fractions of the dense tensor-core peak of the SMs in use, isolated kernels of at least 20
-/// GFLOP.
-struct TensorEfficiency {
-<<<<<<< HEAD
-  Constant attention_forward;
-  Constant attention_backward;
-=======
-  Constant gemm_fp8;
-  Constant grouped_gemm_fp8;
-  Constant gemm_fp8_wgrad;
-  Constant gemm_bf16;
-};
-
 /// Attention kernels, src/model/ops/attention*.cpp. `exposed` ones count in the time that softmax
 /// would take alone on the CUDA cores: 0 if it hides behind the tensor cores, more than 1 where
 /// other work (conversions, layouts of registers) waits as well.
@@ -73,7 +60,6 @@ struct AttentionConstants {
   Constant decode_split_us;         ///< combining a sequence's parts, per part
   Constant cache_hbm;               ///< fraction of HBM's line rate at which pages stream
   Constant operand_hbm;             ///< the same for rotating, quantising, and single queries
->>>>>>> k-attention
 };
 
 /// Fractions of line rate.
@@ -129,7 +115,6 @@ struct CalibrationSpec {
   std::string gpu;  ///< name of the GPU it was measured on
   ClockConstants clock;
   ProductConstants product;
-  TensorEfficiency tensor;
   AttentionConstants attention;
   LinkEfficiency link;
   LatencyConstants latency;

@@ -28,15 +28,9 @@ Operation product(std::string_view op, std::int64_t m, std::int64_t n, std::int6
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
-<<<<<<< HEAD
-bool uses_tensor_cores(std::string_view op) {
-  return contains(op, "gemm") || op == "attention_fwd" || op == "attention_bwd";
-=======
-bool is_product(std::string_view op) { return contains(op, "gemm"); }
 /// Their shape is one of their own; test_attention.cpp holds them to the same laws.
 bool is_attention(std::string_view op) {
   return op == "attention_fwd" || op == "attention_bwd" || op == "attention_decode";
->>>>>>> k-attention
 }
 /// Kernels of the exchange have extents of their own: test_communication.cpp.
 bool is_exchange(std::string_view op) { return op.substr(0, 3) == "ep_"; }
@@ -68,11 +62,7 @@ TEST_CASE("no kernel is faster than its roofline", "[ops][property]") {
   const std::int64_t m = GENERATE(take(5, random(1, 20'000)));
   const std::int64_t k = GENERATE(take(5, random(1, 20'000)));
   for (const std::string& name : Registry<KernelKind>::instance().names()) {
-<<<<<<< HEAD
-    if (is_exchange(name)) continue;
-=======
-    if (is_notify(name) || is_attention(name)) continue;
->>>>>>> k-attention
+    if (is_exchange(name) || is_attention(name)) continue;
     CAPTURE(name, sms, m, k);
     const Operation op = product(name, m, 1000, k);
     const KernelCost cost = kernel_cost(op, gpu, ideal_calibration(), sms);
@@ -169,13 +159,8 @@ TEST_CASE("a kernel says what limits it", "[ops]") {
 TEST_CASE("an efficiency divides the time of the tensor kernels it belongs to", "[ops][property]") {
   for (const std::string& name : Registry<KernelKind>::instance().names()) {
     CAPTURE(name);
-<<<<<<< HEAD
-    if (!uses_tensor_cores(name)) continue;
+    if (!contains(name, "gemm")) continue;
     const Operation op = product(name, 100 * kTile, kTile, 8192);
-=======
-    if (is_notify(name) || is_attention(name)) continue;
-    const Operation op = product(name, 100 * kTile, kTile, is_product(name) ? 8192 : 1);
->>>>>>> k-attention
     CalibrationSpec halved = ideal_calibration();
     auto& constant =
         const_cast<Constant&>(Registry<KernelKind>::instance().find(name).constant(halved));

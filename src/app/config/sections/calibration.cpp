@@ -66,8 +66,8 @@ void describe(Fields& f, ProductConstants& p) {
       "cycles per 128 of K of a single full wave of tiles of 24,576 or 32,768 results; 0: as many "
       "waves",
       0, kMost);
-  bounded(f, "tallest_tile", p.tallest_tile,
-          "rows of the tallest FP8 tile of the measured version", 128, 256);
+  bounded(f, "tallest_tile", p.tallest_tile, "rows of the tallest FP8 tile of the measured version",
+          128, 256);
   bounded(f, "widest_tile", p.widest_tile, "columns of the widest FP8 tile of the measured version",
           16, 192);
   bounded(f, "cast_launch_us", p.cast_launch_us,
@@ -75,17 +75,6 @@ void describe(Fields& f, ProductConstants& p) {
   bounded(f, "cast_blocks_per_us", p.cast_blocks_per_us,
           "thread blocks that this cast starts in a microsecond; 0: tables time products alone", 0,
           1e9);
-}
-
-void describe(Fields& f, TensorEfficiency& t) {
-<<<<<<< HEAD
-  fraction(f, "attention_forward", t.attention_forward, "attention forward, causal operations");
-  fraction(f, "attention_backward", t.attention_backward, "attention backward, causal operations");
-=======
-  fraction(f, "gemm_fp8", t.gemm_fp8, "FP8 matrix products");
-  fraction(f, "grouped_gemm_fp8", t.grouped_gemm_fp8, "FP8 matrix products of the routed experts");
-  fraction(f, "gemm_fp8_wgrad", t.gemm_fp8_wgrad, "FP8 matrix products of weight gradients");
-  fraction(f, "gemm_bf16", t.gemm_bf16, "BF16 matrix products");
 }
 
 void describe(Fields& f, AttentionConstants& a) {
@@ -119,7 +108,6 @@ void describe(Fields& f, AttentionConstants& a) {
   fraction(f, "cache_hbm", a.cache_hbm, "pages of the cache, of the memory's line rate");
   fraction(f, "operand_hbm", a.operand_hbm,
            "rotated, quantised or single queries, of the memory's line rate");
->>>>>>> k-attention
 }
 
 void describe(Fields& f, LinkEfficiency& link) {
@@ -199,7 +187,6 @@ void describe(Fields& f, CalibrationSpec& calibration) {
   f.required("gpu", calibration.gpu, "name of the GPU that it was measured on");
   f.required("clock", calibration.clock, "SM clock under load");
   f.required("product", calibration.product, "matrix products");
-  f.required("tensor", calibration.tensor, "fractions of the dense tensor-core peak");
   f.required("attention", calibration.attention, "attention kernels");
   f.required("link", calibration.link, "fractions of line rates");
   f.required("latency", calibration.latency, "fixed times");
