@@ -13,9 +13,9 @@ inline CalibrationSpec ideal_calibration() {
   CalibrationSpec c;
   c.gpu = "round";
   for (Constant* constant :
-       {&c.product.issue_bf16, &c.product.hbm, &c.product.one_wave_factor,
-        &c.tensor.attention_forward, &c.tensor.attention_backward, &c.link.hbm, &c.link.nvlink,
-        &c.link.nic, &c.contention.computation, &c.contention.dispatch, &c.contention.combine}) {
+       {&c.product.issue_bf16, &c.product.hbm, &c.product.one_wave_factor, &c.attention.cache_hbm,
+        &c.attention.operand_hbm, &c.link.hbm, &c.link.nvlink, &c.link.nic, &c.memory.conversion,
+        &c.contention.computation, &c.contention.dispatch, &c.contention.combine}) {
     *constant = one;
   }
   c.clock.loaded_ghz.value = 1;  // the round GPU's only clock
@@ -23,6 +23,8 @@ inline CalibrationSpec ideal_calibration() {
   c.product.tallest_tile.value = 256;
   c.product.widest_tile.value = 192;
   c.communication.bytes_per_second_per_sm.value = 1e12;
+  c.memory.sm_bytes_per_cycle.value = 1e9;
+  c.memory.conversion_bytes_per_cycle.value = 1e9;
   return c;
 }
 

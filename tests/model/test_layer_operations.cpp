@@ -46,9 +46,10 @@ std::string_view trace_name(Stream s) {
 std::vector<std::string> launches(const std::vector<Operation>& operations) {
   std::vector<std::string> out;
   for (const Operation& o : operations) {
-    const bool product = o.m > 0;
+    const bool product = is_product(o);
     out.push_back(fmt::format("{} {} {} {} {} {}", trace_name(o.stream), o.op,
-                              product ? o.label : "", o.m, o.n, o.k));
+                              product ? o.label : "", product ? o.m : 0, product ? o.n : 0,
+                              product ? o.k : 0));
   }
   return out;
 }
@@ -73,7 +74,7 @@ double linear_flops(const LayerOperations& layer, std::initializer_list<Phase> p
   for (const Phase phase : phases) {
     for (const Operation& o : layer.at(phase)) {
       const bool again = o.label == "q_b_recompute" || o.label == "kv_b_recompute";
-      if (o.m > 0 && !again) sum += o.flops.count();
+      if (is_product(o) && !again) sum += o.flops.count();
     }
   }
   return sum;
@@ -148,7 +149,7 @@ TEST_CASE("matrix products cost 2 m n k", "[operations][flops]") {
   const LayerOperations layer = balanced(deepseek_v3(), plan, kind);
   for (const auto& phase : layer.phases) {
     for (const Operation& o : phase) {
-      if (o.m == 0) continue;
+      if (!is_product(o)) continue;
       const double expected =
           2.0 * static_cast<double>(o.m) * static_cast<double>(o.n) * static_cast<double>(o.k);
       REQUIRE(o.flops.count() == expected);
@@ -257,7 +258,7 @@ TEST_CASE("weight gradients of experts share all rows and alternate between two 
   std::vector<std::int64_t> depths;
   std::vector<Stream> streams;
   for (const Operation& o : layer.at(Phase::kMlpWeight)) {
-    if (o.label != "routed_down_wgrad" || o.m == 0) continue;
+    if (o.label != "routed_down_wgrad" || !is_product(o)) continue;
     depths.push_back(o.k);
     streams.push_back(o.stream);
   }
@@ -282,7 +283,8 @@ TEST_CASE("tokens may be sent in another format than they are multiplied in", "[
   PlanSpec plan = bf16_plan();
   plan.precision.dispatch = Precision::kFp8;
   LayerOperations layer = balanced(m, plan, LayerKind::kMoe);
-  REQUIRE(find(layer, Phase::kAttentionForward, "cast_fp8_1x128", "mlp_norm_output").m == 0);
+  REQUIRE(find(layer, Phase::kAttentionForward, "cast_fp8_1x128", "mlp_norm_output").m ==
+          kSequence);
   REQUIRE(find(layer, Phase::kMlpForward, "uncast_fp8", "tokens").written ==
           Bytes(std::int64_t{4096} * 8 * 7168 * 2));
   REQUIRE(find(layer, Phase::kMlpForward, "grouped_gemm_bf16", "routed_gate_up").groups == 4);
@@ -293,7 +295,7 @@ TEST_CASE("tokens may be sent in another format than they are multiplied in", "[
   REQUIRE(find(layer, Phase::kMlpForward, "permute", "tokens").precision == Precision::kBf16);
   REQUIRE(find(layer, Phase::kMlpForward, "cast_fp8_1x128", "tokens").read ==
           Bytes(std::int64_t{4096} * 8 * 7168 * 2));
-  REQUIRE(find(layer, Phase::kMlpBackward, "cast_fp8_1x128", "mlp_output_grad").m == 0);
+  REQUIRE(find(layer, Phase::kMlpBackward, "cast_fp8_1x128", "mlp_output_grad").m == kSequence);
 }
 
 TEST_CASE("the attention output may be kept in FP8 whatever the products use", "[operations]") {
@@ -314,7 +316,7 @@ TEST_CASE("without expert parallelism nothing is exchanged", "[operations]") {
   REQUIRE(layer.at(Phase::kDispatchForward).empty());
   REQUIRE(layer.at(Phase::kCombineBackward).empty());
   // What the combine kernel adds on its way is a kernel of its own here.
-  REQUIRE(find(layer, Phase::kMlpForward, "elementwise", "residual").m == 0);
+  REQUIRE(find(layer, Phase::kMlpForward, "elementwise", "residual").m == kSequence);
 }
 
 TEST_CASE("recomputation trades kept bytes for launches", "[operations]") {
@@ -400,7 +402,7 @@ TEST_CASE("a model without groups selects no groups, one without shared experts 
   layer = balanced(m, plan, LayerKind::kMoe);
   REQUIRE_FALSE(launches_any(layer, "swiglu_bwd_shared"));
   // The router's weight gradient still needs the norm's output again.
-  REQUIRE(find(layer, Phase::kMlpBackward, "rmsnorm_fwd", "mlp_norm").m == 0);
+  REQUIRE(find(layer, Phase::kMlpBackward, "rmsnorm_fwd", "mlp_norm").m == kSequence);
 }
 
 TEST_CASE("a load that cannot be is refused", "[operations]") {

@@ -406,8 +406,8 @@ class Studies {
     model.topk_group = std::min<std::int64_t>(4, groups);  // as published: top 4 groups
     const int per_node = measured_.cluster.gpus_per_node;
     const Bytes copy = stored_bytes(dispatch ? Precision::kFp8 : Precision::kBf16, 1, hidden);
-    return balanced_port_load(balanced_routing(model, gpus, per_node), tokens, copy, gpus,
-                              per_node);
+    return balanced_port_load(balanced_routing(model, gpus, per_node), tokens, copy, gpus, per_node,
+                              dispatch ? Exchange::kDispatch : Exchange::kCombine);
   }
 
   /// A dispatch or combine of a training-sized micro-batch on H100.

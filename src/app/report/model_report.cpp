@@ -63,7 +63,7 @@ std::vector<std::pair<std::string_view, std::int64_t>> parameter_rows(const Para
 
 Json operation_json(const Operation& o) {
   Json out = {{"op", o.op}, {"label", o.label}, {"precision", name_of(o.precision)}};
-  if (o.m > 0) {
+  if (is_product(o)) {
     out["m"] = o.m;
     out["n"] = o.n;
     out["k"] = o.k;
@@ -100,7 +100,7 @@ std::string operations_text(const std::vector<Operation>& operations) {
   Table table({"    operation", "of", "m x n x k", "FLOP", "moved", "stream"}, {1, 5});
   for (const Operation& o : operations) {
     table.add({fmt::format("    {}", o.op), std::string(o.label),
-               o.m > 0 ? fmt::format("{} x {} x {}", o.m, o.n, o.k) : "",
+               is_product(o) ? fmt::format("{} x {} x {}", o.m, o.n, o.k) : "",
                o.flops.count() > 0 ? flop_text(o.flops) : "", byte_text(o.read + o.written),
                std::string(name_of(o.stream))});
   }

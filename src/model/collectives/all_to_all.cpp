@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/ops/exchange.hpp"
+
 namespace pipecast {
 
 PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t tokens, Bytes copy_bytes,
-                            int ep, int gpus_per_node) {
+                            int ep, int gpus_per_node, Exchange kind) {
   const int nodes = std::max(1, ep / gpus_per_node);
   const int local = std::min(ep, gpus_per_node);
   // A token's own node is among its nodes as often as any other; the same holds for the forwarding
@@ -17,7 +19,15 @@ PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t token
     return Bytes(std::llround(static_cast<double>(tokens) * copies *
                               static_cast<double>(copy_bytes.count())));
   };
-  return {.nic = bytes(remote_nodes), .nvlink = bytes(other_gpus)};
+  const double copies = static_cast<double>(tokens) * routing.gpus_per_token;
+  const double node_copies = nodes > 1 ? static_cast<double>(tokens) * routing.nodes_per_token : 0;
+  return {.nic = bytes(remote_nodes),
+          .nvlink = bytes(other_gpus),
+          .exchange = {.kind = kind,
+                       .tokens = static_cast<double>(tokens),
+                       .gpu_copies = copies,
+                       .node_copies = node_copies,
+                       .copy = copy_bytes}};
 }
 
 TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
@@ -25,14 +35,13 @@ TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
   const bool crosses_nodes = load.nic > Bytes(0);
   const Duration nic = crosses_nodes ? load.nic / reached_nic(cluster, calibration) : Duration();
   const Duration nvlink = load.nvlink / reached_nvlink(cluster, calibration);
-  const Duration issue =
-      sms > 0 ? (load.nic + load.nvlink) /
-                    Bandwidth(calibration.communication.bytes_per_second_per_sm.value * sms)
-              : Duration();
+  const ExchangeWork work =
+      sms > 0 ? exchange_work(load.exchange, calibration.communication, sms) : ExchangeWork{};
   TransferCost cost{.time = nic, .bound = TransferBound::kNic};
   if (nvlink > cost.time) cost = {.time = nvlink, .bound = TransferBound::kNvlink};
-  if (issue > cost.time) cost = {.time = issue, .bound = TransferBound::kIssue};
-  cost.time += cluster.nvlink.latency + (crosses_nodes ? cluster.nic.latency : Duration());
+  if (work.moving > cost.time) cost = {.time = work.moving, .bound = TransferBound::kIssue};
+  cost.time +=
+      work.start + cluster.nvlink.latency + (crosses_nodes ? cluster.nic.latency : Duration());
   return cost;
 }
 

@@ -33,14 +33,14 @@ bool is_forward_phase(Phase phase) { return phase <= Phase::kCombineForward; }
 
 /// Weight gradients add to accumulators, which are counted as gradients.
 bool accumulates(const Operation& o, Phase phase) {
-  return (is_weight_phase(phase) && o.m > 0) || o.op == "gate_gemm_wgrad" ||
+  return (is_weight_phase(phase) && is_product(o)) || o.op == "gate_gemm_wgrad" ||
          o.op == "embedding_grad";
 }
 
 /// Operands and results beyond weights and accumulators, which have categories of their own.
 Bytes transient(const Operation& o, Phase phase) {
   if (accumulates(o, phase)) return o.read - o.written;
-  if (o.m > 0) return stored_bytes(o.precision, o.m, o.k) + o.written;
+  if (is_product(o)) return stored_bytes(o.precision, o.m, o.k) + o.written;
   return o.read + o.written;
 }
 

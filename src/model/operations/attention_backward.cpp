@@ -1,3 +1,4 @@
+#include "model/operations/attention_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
@@ -35,8 +36,7 @@ class AttentionBackward {
   void output_projection() {
     const Precision kept = draft_.plan.precision.attention_output;
     if (kept == Precision::kE5m6) {
-      list_.move("uncast_e5m6", "attention_output", kept, stored_bytes(kept, tokens_, w_.values),
-                 stored_bytes(Precision::kBf16, tokens_, w_.values));
+      list_.memory("uncast_e5m6", "attention_output", {tokens_, w_.values});
     } else if (kept == Precision::kFp8) {
       list_.uncast_always("attention_output", tokens_, w_.values);
     }
@@ -52,32 +52,18 @@ class AttentionBackward {
   void latents() {
     if (recompute_.layernorm) {
       if (w_.compressed_query) list_.norm("q_norm", tokens_, w_.query_rank);
-      list_.copy("elementwise", "kv_latent", tokens_, w_.kv_rank);
+      list_.copy("kv_latent", tokens_, w_.kv_rank);
       list_.norm("kv_norm", tokens_, w_.kv_rank);
     }
     if (recompute_.mla_up_proj) add_up_projections(draft_, list_, true);
   }
 
   void core() {
-    const Bytes query = stored_bytes(Precision::kBf16, tokens_, w_.query);
-    const Bytes values = stored_bytes(Precision::kBf16, tokens_, w_.values);
-    const Bytes accumulator = stored_bytes(Precision::kFp32, tokens_, w_.query);
-    const Bytes statistics = stored_bytes(Precision::kFp32, tokens_, w_.heads);
-    list_.move("attention_bwd_preprocess", {}, Precision::kBf16, values + values,
-               accumulator + statistics);
-    const double pairs =
-        static_cast<double>(tokens_) * static_cast<double>(draft_.load.seq_length) / 2;
-    // Scores, and gradients of queries and keys, over the query width; gradients of probabilities
-    // and values over the value width.
-    const double widths = static_cast<double>(3 * w_.query + 2 * w_.values);
-    list_.push({.op = "attention_bwd",
-                .label = {},
-                .precision = Precision::kBf16,
-                .flops = Flops(2.0 * pairs * widths),
-                .read = query + query + values + values + statistics + statistics + accumulator,
-                .written = accumulator + query + values});
-    list_.move("attention_bwd_convert_dq", {}, Precision::kFp32, accumulator, query);
-    list_.copy("rope", "queries_grad", tokens_, w_.heads * w_.rope);
+    list_.memory("attention_bwd_preprocess", {},
+                 {tokens_, w_.heads, w_.query / w_.heads, w_.values / w_.heads});
+    list_.push(attention_backward_operation(attention_shape(draft_)));
+    list_.memory("attention_bwd_convert_dq", {}, {tokens_, w_.query});
+    list_.memory("rope", "queries_grad", {tokens_, w_.heads * w_.rope});
   }
 
   void up_projections() {
@@ -87,12 +73,11 @@ class AttentionBackward {
       list_.transpose_scales("queries_grad", tokens_, w_.query);
       list_.product("q_b_dgrad", {tokens_, w_.query_rank, w_.query});
     }
-    list_.move("elementwise", "rope_key_grad_of_heads", Precision::kBf16,
-               stored_bytes(Precision::kBf16, tokens_, w_.heads * w_.rope),
-               stored_bytes(Precision::kBf16, tokens_, w_.rope));
-    list_.copy("rope", "rope_key_grad", tokens_, w_.rope);
-    list_.copy("copy_strided", "keys_grad", tokens_, w_.nope_keys);
-    list_.copy("copy_strided", "values_grad", tokens_, w_.values);
+    list_.pointwise("rope_key_grad_of_heads", Precision::kBf16,
+                    {.rows = tokens_, .columns = w_.rope, .tensors_read = w_.heads});
+    list_.memory("rope", "rope_key_grad", {tokens_, w_.rope});
+    list_.memory("copy_strided", "keys_grad", {tokens_, w_.nope_keys});
+    list_.memory("copy_strided", "values_grad", {tokens_, w_.values});
     list_.transpose_weight("kv_b", w_.kv_up, w_.kv_rank);
     list_.cast("kv_grad", tokens_, w_.kv_up);
     list_.transpose_scales("kv_grad", tokens_, w_.kv_up);
@@ -112,11 +97,11 @@ class AttentionBackward {
     list_.norm_backward("kv_norm", tokens_, w_.kv_rank);
     if (w_.compressed_query) list_.norm_backward("q_norm", tokens_, w_.query_rank);
     // The gradients of latent and rotary key, side by side.
-    list_.copy("elementwise", "kv_down_grad", tokens_, w_.kv_down);
-    list_.copy("elementwise", "rope_key_grad", tokens_, w_.rope);
-    list_.copy("elementwise", "kv_down_grad", tokens_, w_.kv_down);
-    list_.copy("elementwise", "kv_latent_grad", tokens_, w_.kv_rank);
-    list_.copy("elementwise", "kv_down_grad", tokens_, w_.kv_down);
+    list_.copy("kv_down_grad", tokens_, w_.kv_down);
+    list_.copy("rope_key_grad", tokens_, w_.rope);
+    list_.copy("kv_down_grad", tokens_, w_.kv_down);
+    list_.copy("kv_latent_grad", tokens_, w_.kv_rank);
+    list_.copy("kv_down_grad", tokens_, w_.kv_down);
   }
 
   void down_projections() {

@@ -1,3 +1,4 @@
+#include "model/operations/attention_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
@@ -20,23 +21,9 @@ void add_down_projections(LaunchList& list, std::int64_t tokens, const Attention
 
 void add_latent_norms(LaunchList& list, std::int64_t tokens, const AttentionWidths& w) {
   if (w.compressed_query) list.norm("q_norm", tokens, w.query_rank);
-  list.copy("elementwise", "kv_latent", tokens, w.kv_rank);
+  list.copy("kv_latent", tokens, w.kv_rank);
   list.norm("kv_norm", tokens, w.kv_rank);
-  list.copy("elementwise", "rope_key", tokens, w.rope);
-}
-
-void add_core(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
-  const std::int64_t tokens = draft.load.tokens;
-  const auto bf16 = [&](std::int64_t columns) {
-    return stored_bytes(Precision::kBf16, tokens, columns);
-  };
-  const double pairs = static_cast<double>(tokens) * static_cast<double>(draft.load.seq_length) / 2;
-  list.push({.op = "attention_fwd",
-             .label = {},
-             .precision = Precision::kBf16,
-             .flops = Flops(2.0 * pairs * static_cast<double>(w.query + w.values)),
-             .read = bf16(w.query) + bf16(w.query) + bf16(w.values),
-             .written = bf16(w.values) + stored_bytes(Precision::kFp32, tokens, w.heads)});
+  list.copy("rope_key", tokens, w.rope);
 }
 
 /// Keeps the output in its compressed format and projects it; adds the residual.
@@ -44,9 +31,7 @@ void add_output(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
   const std::int64_t tokens = draft.load.tokens;
   const Precision kept = draft.plan.precision.attention_output;
   if (kept == Precision::kE5m6) {
-    list.move("cast_e5m6", "attention_output", kept,
-              stored_bytes(Precision::kBf16, tokens, w.values),
-              stored_bytes(kept, tokens, w.values));
+    list.memory("cast_e5m6", "attention_output", {tokens, w.values});
   }
   if (kept == Precision::kFp8 && !list.fp8()) {
     list.cast_always("attention_output", tokens, w.values);
@@ -72,6 +57,19 @@ AttentionWidths::AttentionWidths(const ModelSpec& m)
       values(heads * m.v_head_dim),
       kv_up(nope_keys + values) {}
 
+AttentionShape attention_shape(const LayerDraft& draft) {
+  const ModelSpec& m = draft.model;
+  const LayerLoad& load = draft.load;
+  return {.batch = load.seq_length > 0 ? load.tokens / load.seq_length : 0,
+          .heads = m.num_attention_heads,
+          .kv_heads = m.num_attention_heads,
+          .queries = load.seq_length,
+          .keys = load.seq_length,
+          .qk_dim = m.qk_head_dim(),
+          .v_dim = m.v_head_dim,
+          .causal = true};
+}
+
 void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
   const AttentionWidths w(draft.model);
   const std::int64_t tokens = draft.load.tokens;
@@ -87,14 +85,13 @@ void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
   list.product(recompute ? "kv_b_recompute" : "kv_b", {tokens, w.kv_up, w.kv_rank});
 
   // Keys: the up-projected part and one rotary part for all heads, side by side.
-  list.copy("rope", "rope_key", tokens, w.rope);
-  list.copy("copy_strided", "keys", tokens, w.nope_keys);
-  list.move("elementwise", "rope_key_to_heads", Precision::kBf16,
-            stored_bytes(Precision::kBf16, tokens, w.rope),
-            stored_bytes(Precision::kBf16, tokens, w.heads * w.rope));
+  list.memory("rope", "rope_key", {tokens, w.rope});
+  list.memory("copy_strided", "keys", {tokens, w.nope_keys});
+  list.pointwise("rope_key_to_heads", Precision::kBf16,
+                 {.rows = tokens, .columns = w.rope, .tensors_written = w.heads});
   // Uncompressed queries are kept after their rotation, never computed again.
   if (w.compressed_query || !recompute) {
-    list.copy("rope", "queries", tokens, w.heads * w.rope);
+    list.memory("rope", "queries", {tokens, w.heads * w.rope});
   }
 }
 
@@ -104,7 +101,7 @@ void add_attention_forward(LayerDraft& draft) {
   add_down_projections(list, draft.load.tokens, w);
   add_latent_norms(list, draft.load.tokens, w);
   add_up_projections(draft, list, false);
-  add_core(draft, list, w);
+  list.push(attention_forward_operation(attention_shape(draft)));
   add_output(draft, list, w);
   list.norm("mlp_norm", draft.load.tokens, w.hidden);
 }

@@ -6,14 +6,12 @@ namespace {
 
 /// Rows by token, once forward; gradients added to their rows, once backward.
 void add_lookup(LaunchList& list, std::int64_t tokens, std::int64_t hidden) {
-  list.copy("embedding_lookup", {}, tokens, hidden);
+  list.memory("embedding_lookup", {}, {tokens, hidden});
 }
 
 void add_gradient(LaunchList& list, const PlanSpec& plan, std::int64_t tokens,
                   std::int64_t hidden) {
-  const Bytes accumulator = stored_bytes(plan.precision.gradients, tokens, hidden);
-  list.move("embedding_grad", {}, plan.precision.gradients,
-            stored_bytes(Precision::kBf16, tokens, hidden) + accumulator, accumulator);
+  list.memory("embedding_grad", {}, {tokens, hidden}, {.gradients = plan.precision.gradients});
 }
 
 }  // namespace
@@ -32,7 +30,7 @@ void add_mtp_entry_forward(LayerDraft& draft) {
   add_lookup(list, tokens, hidden);
   list.norm("mtp_hidden_norm", tokens, hidden);
   list.norm("mtp_embedding_norm", tokens, hidden);
-  list.copy("copy_strided", "mtp_concatenation", tokens, 2 * hidden);
+  list.memory("copy_strided", "mtp_concatenation", {tokens, 2 * hidden});
   list.cast("mtp_projection", tokens, 2 * hidden);
   list.transpose_scales("mtp_projection", tokens, 2 * hidden);
   list.product("mtp_projection", {tokens, hidden, 2 * hidden});
@@ -54,7 +52,7 @@ void add_mtp_entry_backward(LayerDraft& draft) {
   if (draft.plan.recompute.layernorm) {
     list.norm("mtp_hidden_norm", tokens, hidden);
     list.norm("mtp_embedding_norm", tokens, hidden);
-    list.copy("copy_strided", "mtp_concatenation", tokens, 2 * hidden);
+    list.memory("copy_strided", "mtp_concatenation", {tokens, 2 * hidden});
   } else {
     list.uncast("mtp_concatenation", tokens, 2 * hidden);
   }

@@ -1,43 +1,46 @@
+#include "model/operations/exchange_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
 
 namespace {
 
-constexpr std::int64_t kCountBytes = 4;
-
-class Exchange {
+class ExchangePhases {
  public:
-  explicit Exchange(LayerDraft& draft) : draft_(draft) {}
+  explicit ExchangePhases(LayerDraft& draft) : draft_(draft) {}
 
   void dispatch(Phase phase, bool cached) {
     LaunchList list = draft_.phase(phase, Stream::kCommunication);
-    const Precision p = draft_.plan.precision.dispatch;
     if (cached) {
-      notify(list, "ep_cached_notify");
+      list.memory("ep_cached_notify", {}, {counts()});
     } else {
-      const Bytes choices(draft_.load.tokens * draft_.model.num_experts_per_tok * kCountBytes);
-      list.move("ep_layout", {}, Precision::kFp32, choices, counts());
-      notify(list, "ep_notify");
+      list.memory("ep_layout", {},
+                  {draft_.load.tokens, draft_.model.num_experts_per_tok, counts()});
+      list.memory("ep_notify", {}, {counts()});
     }
-    const Bytes payload = stored_bytes(p, draft_.load.received_tokens, draft_.model.hidden_size);
-    list.move("ep_dispatch", {}, p, payload, payload);
+    transfer(list, Exchange::kDispatch, draft_.plan.precision.dispatch);
   }
 
   void combine(Phase phase) {
     LaunchList list = draft_.phase(phase, Stream::kCommunication);
-    const Precision p = draft_.plan.precision.combine;
-    notify(list, "ep_cached_notify");
-    const Bytes payload = stored_bytes(p, draft_.load.received_tokens, draft_.model.hidden_size);
-    list.move("ep_combine", {}, p, payload, payload);
+    list.memory("ep_cached_notify", {}, {counts()});
+    transfer(list, Exchange::kCombine, draft_.plan.precision.combine);
   }
 
  private:
-  [[nodiscard]] Bytes counts() const {
-    return Bytes((draft_.model.n_routed_experts + draft_.load.ep) * kCountBytes);
+  [[nodiscard]] std::int64_t counts() const {
+    return draft_.model.n_routed_experts + draft_.load.ep;
   }
-  void notify(LaunchList& list, std::string_view op) const {
-    list.move(op, {}, Precision::kFp32, counts(), counts());
+
+  /// A layer does not know which of its group's GPUs share a node: copies to nodes are the
+  /// cluster's.
+  void transfer(LaunchList& list, Exchange kind, Precision p) {
+    const std::int64_t hidden = draft_.model.hidden_size;
+    list.push(exchange_operation({.kind = kind,
+                                  .tokens = static_cast<double>(draft_.load.tokens),
+                                  .gpu_copies = static_cast<double>(draft_.load.received_tokens),
+                                  .copy = stored_bytes(p, 1, hidden)},
+                                 hidden, p));
   }
 
   LayerDraft& draft_;
@@ -47,7 +50,7 @@ class Exchange {
 
 void add_exchange(LayerDraft& draft) {
   if (draft.load.ep == 1) return;
-  Exchange exchange(draft);
+  ExchangePhases exchange(draft);
   exchange.dispatch(Phase::kDispatchForward, false);
   exchange.combine(Phase::kCombineForward);
   // The gradient of the combined output goes the way of a dispatch.

@@ -4,9 +4,7 @@ namespace pipecast {
 
 void swiglu_forward(LaunchList& list, std::string_view label, std::int64_t rows,
                     std::int64_t width) {
-  const Precision out = list.gemm_precision();
-  list.move(list.fp8() ? "swiglu_fwd_and_cast_fp8" : "swiglu_fwd", label, out,
-            stored_bytes(Precision::kBf16, rows, 2 * width), stored_bytes(out, rows, width));
+  list.memory(list.fp8() ? "swiglu_fwd_and_cast_fp8" : "swiglu_fwd", label, {rows, width});
 }
 
 GatedFfn::GatedFfn(LayerDraft& draft, const GatedFfnLabels& labels, std::int64_t width)
@@ -30,7 +28,6 @@ void GatedFfn::activation_and_down(LaunchList& list) const {
 void GatedFfn::cache(LaunchList& list) const { list.cast(labels_.up, tokens_, 2 * width_); }
 
 void GatedFfn::backward_down(LaunchList& list) const {
-  const Precision cached = draft_.cached();
   list.transpose_weight(labels_.down, hidden_, width_);
   list.transpose_scales(labels_.down_dgrad, tokens_, hidden_);
   list.product(labels_.down_dgrad, {tokens_, width_, hidden_});
@@ -38,16 +35,12 @@ void GatedFfn::backward_down(LaunchList& list) const {
   if (!draft_.plan.recompute.moe_act) {
     list.cast_transpose(labels_.down_wgrad, tokens_, width_, Precision::kFp8);
   } else if (list.fp8()) {
-    list.move("swiglu_recompute_and_cast_transpose", labels_.down_wgrad, Precision::kFp8,
-              stored_bytes(cached, tokens_, 2 * width_),
-              stored_bytes(Precision::kFp8, width_, tokens_));
+    list.memory("swiglu_recompute_and_cast_transpose", labels_.down_wgrad, {tokens_, width_});
   } else {
     swiglu_forward(list, labels_.down_wgrad, tokens_, width_);
   }
-  list.move(
-      "swiglu_bwd_shared", labels_.down_dgrad, Precision::kBf16,
-      stored_bytes(cached, tokens_, 2 * width_) + stored_bytes(Precision::kBf16, tokens_, width_),
-      stored_bytes(Precision::kBf16, tokens_, 2 * width_));
+  list.memory("swiglu_bwd_shared", labels_.down_dgrad, {tokens_, width_},
+              {.source = draft_.cached()});
 }
 
 void GatedFfn::recompute_input(LaunchList& list) const {

@@ -8,16 +8,14 @@ void add_head(LayerDraft& draft) {
   const std::int64_t tokens = draft.load.tokens;
   const std::int64_t hidden = draft.model.hidden_size;
   const std::int64_t vocab = draft.model.vocab_size;
-  const Bytes logits = stored_bytes(Precision::kBf16, tokens, vocab);
-  const Bytes statistics = stored_bytes(Precision::kFp32, tokens, 2);  // log-sum and loss
 
   LaunchList forward = draft.phase(Phase::kMlpForward);
   forward.norm("final_norm", tokens, hidden);
   forward.bf16_product("gemm_bf16", "head", {tokens, vocab, hidden});
-  forward.move("cross_entropy_fwd", {}, Precision::kBf16, logits, statistics);
+  forward.memory("cross_entropy_fwd", {}, {tokens, vocab});
 
   LaunchList backward = draft.phase(Phase::kMlpBackward);
-  backward.move("cross_entropy_bwd", {}, Precision::kBf16, logits + statistics, logits);
+  backward.memory("cross_entropy_bwd", {}, {tokens, vocab});
   backward.bf16_product("gemm_bf16", "head_dgrad", {tokens, hidden, vocab});
   if (draft.plan.recompute.layernorm) backward.norm("final_norm", tokens, hidden);
   backward.norm_backward("final_norm", tokens, hidden);

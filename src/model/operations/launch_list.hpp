@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 #include <vector>
 
+#include "model/operations/memory_shapes.hpp"
 #include "model/operations/operation.hpp"
 #include "model/specs/plan.hpp"
 
@@ -18,6 +20,14 @@ struct ProductShape {
   std::int64_t k = 0;
 };
 
+/// Tensors of rows x columns that a pointwise kernel reads and writes.
+struct PointwiseShape {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t tensors_read = 1;
+  std::int64_t tensors_written = 1;
+};
+
 /// Appends launches to one phase of a layer. Casts and transposes of FP8 vanish where the plan
 /// multiplies in BF16.
 class LaunchList {
@@ -28,14 +38,16 @@ class LaunchList {
   [[nodiscard]] bool fp8() const { return plan_.precision.gemm == Precision::kFp8; }
   [[nodiscard]] Precision gemm_precision() const { return plan_.precision.gemm; }
 
-  /// Any kind that only moves bytes.
-  void move(std::string_view op, std::string_view label, Precision p, Bytes read, Bytes written);
+  /// Any kind that only moves bytes, by the extents of memory_operation().
+  void memory(std::string_view op, std::string_view label,
+              std::initializer_list<std::int64_t> extents, const MemoryFormats& formats = {});
+  void pointwise(std::string_view label, Precision p, PointwiseShape s);
   /// `launches` pointwise kernels that each read and write `elements` of FP32.
   void small(std::string_view label, int launches, std::int64_t elements);
   /// The sum of two BF16 tensors.
   void add(std::string_view label, std::int64_t rows, std::int64_t columns);
-  /// A BF16 copy between strided views.
-  void copy(std::string_view op, std::string_view label, std::int64_t rows, std::int64_t columns);
+  /// A pointwise BF16 copy between views.
+  void copy(std::string_view label, std::int64_t rows, std::int64_t columns);
 
   void cast(std::string_view label, std::int64_t rows, std::int64_t columns);
   void uncast(std::string_view label, std::int64_t rows, std::int64_t columns);
@@ -64,7 +76,7 @@ class LaunchList {
   void push(const Operation& operation);
 
  private:
-  void push_product(Operation operation, std::string_view label, Stream stream);
+  void push_as(Operation operation, std::string_view label, Stream stream);
 
   std::vector<Operation>& out_;
   const PlanSpec& plan_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "model/operations/exchange_shapes.hpp"
 #include "model/operations/layer_parts.hpp"
 
 namespace pipecast {
@@ -26,8 +27,7 @@ void check(const PlanSpec& plan, LayerKind kind, const LayerLoad& load) {
           "matrix products run in fp8 or bf16, not in {}", name_of(p));
 }
 
-/// GPUs that a token needs if it draws its experts evenly from its groups: of the GPUs that hold
-/// those groups' experts, each is missed with the probability that all draws fall on the others'.
+/// GPUs that a token needs if it draws its experts evenly from its groups.
 double expected_gpus(const ModelSpec& m, int ep) {
   const double local = static_cast<double>(m.n_routed_experts) / ep;
   const double candidates = static_cast<double>(m.n_routed_experts) *
@@ -35,12 +35,7 @@ double expected_gpus(const ModelSpec& m, int ep) {
   require(static_cast<double>(m.num_experts_per_tok) <= candidates,
           "a token uses {} experts, but its {} of {} groups have only {}", m.num_experts_per_tok,
           m.topk_group, m.n_group, candidates);
-  double missed = 1;
-  for (std::int64_t draw = 0; draw < m.num_experts_per_tok; ++draw) {
-    const double left = candidates - static_cast<double>(draw);
-    missed *= std::max(0.0, left - local) / left;
-  }
-  return std::max(1.0, candidates / local * (1 - missed));
+  return std::max(1.0, expected_owners(candidates, local, m.num_experts_per_tok));
 }
 
 }  // namespace

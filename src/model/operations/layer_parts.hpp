@@ -41,6 +41,9 @@ struct AttentionWidths {
   std::int64_t kv_up;  ///< output of the up-projection: keys without rotary part, and values
 };
 
+/// Causal attention of a micro-batch; decompressed latents have keys and values for every head.
+AttentionShape attention_shape(const LayerDraft& draft);
+
 /// Attention with its norm and residual, and the norm before the MLP. Fills attn(F), attn(B),
 /// attn(W).
 void add_attention_forward(LayerDraft& draft);

@@ -54,7 +54,7 @@ class MoeMlp {
     list.transpose_weight("routed_down", load_.local_experts * hidden_, width_);
     row_scales(list, "activations", width_);
     // The trace shows it before either grouped product, in three layers of four.
-    if (list.fp8()) list.move("fill_tensormaps", {}, Precision::kFp8, Bytes(), Bytes());
+    if (list.fp8()) list.memory("fill_tensormaps", {}, {load_.local_experts});
     list.grouped_product("routed_down", {load_.routed_tokens, hidden_, width_},
                          load_.local_experts);
     unpermute(list, "outputs");
@@ -99,17 +99,13 @@ class MoeMlp {
     row_scales(list, "gradients", hidden_);
     list.grouped_product("routed_down_dgrad", {rows, width_, hidden_}, load_.local_experts);
 
-    const Bytes activation = stored_bytes(Precision::kBf16, rows, width_);
-    const Bytes inputs = stored_bytes(Precision::kBf16, rows, 2 * width_);
     if (draft_.plan.recompute.moe_act) {
-      list.move("swiglu_fwd_bwd_routed", {}, Precision::kBf16, inputs + activation,
-                inputs + activation);
+      list.memory("swiglu_fwd_bwd_routed", {}, {rows, width_});
     } else {
       list.uncast("routed_down", rows, width_);
-      list.move("swiglu_bwd", {}, Precision::kBf16, inputs + activation, inputs);
+      list.memory("swiglu_bwd", {}, {rows, width_});
     }
-    list.move("swiglu_weight_bwd", {}, Precision::kBf16, activation + activation,
-              stored_bytes(Precision::kFp32, 1, choices_));
+    list.memory("swiglu_weight_bwd", {}, {rows, width_, choices_});
     list.cast_transpose("routed_down_wgrad", rows, width_);
     list.small("received_weights", 1, choices_);
   }
@@ -158,18 +154,14 @@ class MoeMlp {
   }
 
   void sort_rows(LaunchList& list) {
-    const Bytes indices = stored_bytes(Precision::kFp32, 1, choices_);
-    const Bytes map = stored_bytes(Precision::kFp32, 1, load_.routed_tokens);
-    list.move("expert_count", {}, Precision::kFp32, indices,
-              stored_bytes(Precision::kFp32, 1, load_.local_experts));
-    list.move("permute_map", {}, Precision::kFp32, indices, map + map);
+    list.memory("expert_count", {}, {choices_, load_.local_experts});
+    list.memory("permute_map", {}, {choices_, load_.routed_tokens});
   }
 
   void permute(LaunchList& list, std::string_view label) {
     const Precision moved = moved_precision();
-    list.move(moved == Precision::kFp8 ? "permute_with_scales" : "permute", label, moved,
-              stored_bytes(moved, load_.received_tokens, hidden_),
-              stored_bytes(moved, load_.routed_tokens, hidden_));
+    list.memory(moved == Precision::kFp8 ? "permute_with_scales" : "permute", label,
+                {load_.routed_tokens, hidden_, load_.received_tokens});
     if (moved == draft_.plan.precision.gemm) return;
     if (moved == Precision::kFp8) {
       list.uncast_always(label, load_.routed_tokens, hidden_);
@@ -179,9 +171,7 @@ class MoeMlp {
   }
 
   void unpermute(LaunchList& list, std::string_view label) {
-    list.move("unpermute_reduce", label, Precision::kBf16,
-              stored_bytes(Precision::kBf16, load_.routed_tokens, hidden_),
-              stored_bytes(Precision::kBf16, load_.received_tokens, hidden_));
+    list.memory("unpermute_reduce", label, {load_.routed_tokens, hidden_, load_.received_tokens});
   }
 
   /// Scales of the rows in the order in which the grouped product reads them.

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct AttentionShape {
   std::int64_t qk_dim = 0;    ///< dimension of queries and keys
   std::int64_t v_dim = 0;
   bool causal = false;
+  /// Format of the KV cache that the library fills in the same call, as inference does, where it
+  /// also rotates the queries; keys and values are read in this format. None in training.
+  std::optional<Precision> cache{};
 
   bool operator==(const AttentionShape&) const = default;
 };
@@ -43,6 +47,20 @@ struct ProductOptions {
   bool operator==(const ProductOptions&) const = default;
 };
 
+enum class Exchange : std::uint8_t { kDispatch, kCombine };
+
+/// Extents of a dispatch or combine, seen from one GPU. Every GPU of the group has the same, so
+/// that it sends as much as it receives.
+struct ExchangeShape {
+  Exchange kind{};
+  double tokens = 0;       ///< of its own
+  double gpu_copies = 0;   ///< copies of tokens to GPUs, its own included
+  double node_copies = 0;  ///< copies to nodes, its own included; 0 if the group is one node
+  Bytes copy{};            ///< payload of one copy, scales included
+
+  bool operator==(const ExchangeShape&) const = default;
+};
+
 /// One kernel launch.
 struct Operation {
   std::string_view
@@ -58,6 +76,7 @@ struct Operation {
   std::int64_t groups = 1;  ///< experts in a grouped product
   AttentionShape attention{};
   ProductOptions product{};
+  ExchangeShape exchange{};
   Flops flops{};  ///< useful work: 2 m n k, or attention's causal half
   Bytes read{};   ///< from HBM, every operand once
   Bytes written{};
@@ -65,6 +84,9 @@ struct Operation {
 
   bool operator==(const Operation&) const = default;
 };
+
+/// Whether an operation is a matrix product, dense or grouped.
+inline bool is_product(const Operation& o) { return o.op.find("gemm") != std::string_view::npos; }
 
 /// The phases of a layer in one training step, named as in the trace. F: forward, B: input
 /// gradient, W: weight gradient. The forward runs attn, dispatch, mlp, combine; the backward

@@ -14,6 +14,7 @@ const std::vector<OperationKind>& operation_kinds() {
       {"attention_bwd", "gradients of queries, keys and values, causal (five matrix products)"},
       {"attention_bwd_convert_dq", "FP32 accumulator of the query gradient to BF16"},
       {"attention_bwd_preprocess", "row sums of output times gradient; clears the accumulator"},
+      {"attention_decode", "one query per sequence over a cache of latents (absorbed MLA)"},
       {"attention_fwd", "scores, softmax and weighted values, causal, fused"},
       {"cast_e5m6", "attention output to the 12-bit format kept for backward"},
       {"cast_fp8_128x128", "weights to FP8 with one scale per 128 x 128 block"},

@@ -10,18 +10,16 @@ std::vector<Operation> optimizer_operations(const PlanSpec& plan, const Optimize
           "the optimizer's load must not be negative: shard_parameters={} fp8_parameters={}",
           load.shard_parameters, load.fp8_parameters);
   const PrecisionSpec& p = plan.precision;
-  const auto shard = [&](Precision format) {
-    return stored_bytes(format, 1, load.shard_parameters);
-  };
+  const MemoryFormats formats{.gradients = p.gradients,
+                              .moments = p.moments,
+                              .master_weights = p.master_weights,
+                              .parameter_gather = p.parameter_gather};
   std::vector<Operation> out;
   LaunchList list(out, plan);
-  list.move("grad_norm", {}, p.gradients, shard(p.gradients), Bytes());
-  const Bytes state = shard(p.master_weights) + shard(p.moments) + shard(p.moments);
-  list.move("adamw", {}, p.master_weights, shard(p.gradients) + state,
-            state + shard(p.parameter_gather));
+  list.memory("grad_norm", {}, {load.shard_parameters}, formats);
+  list.memory("adamw", {}, {load.shard_parameters}, formats);
   if (p.gemm == Precision::kFp8 && load.fp8_parameters > 0) {
-    list.move("cast_fp8_128x128", {}, Precision::kFp8,
-              stored_bytes(p.parameter_gather, 1, load.fp8_parameters), Bytes(load.fp8_parameters));
+    list.memory("cast_fp8_128x128", {}, {load.fp8_parameters}, formats);
   }
   return out;
 }

@@ -19,14 +19,13 @@ RouterExtents extents(const LayerDraft& draft) {
           tokens * draft.model.num_experts_per_tok};
 }
 
-Bytes fp32(std::int64_t elements) { return stored_bytes(Precision::kFp32, 1, elements); }
-
-void add_group_selection(LaunchList& list, const RouterExtents& e) {
-  list.move("group_topk_sum", "groups", Precision::kFp32, fp32(e.scores), fp32(e.groups));
-  list.move("memcpy", "groups", Precision::kFp32, fp32(e.groups), fp32(e.groups));
+void add_group_selection(LaunchList& list, const LayerDraft& draft, const RouterExtents& e) {
+  list.memory("group_topk_sum", "groups",
+              {draft.load.tokens, draft.model.n_routed_experts, draft.model.n_group});
+  list.memory("memcpy", "groups", {e.groups});
   list.small("group_mask", 2, e.groups);
   list.small("group_mask", 1, e.scores);
-  list.move("memcpy", "scores", Precision::kFp32, fp32(e.scores), fp32(e.scores));
+  list.memory("memcpy", "scores", {e.scores});
   list.small("masked_scores", 1, e.scores);
 }
 
@@ -39,15 +38,16 @@ void add_router_forward(LayerDraft& draft) {
   LaunchList list = draft.phase(Phase::kAttentionForward);
   list.bf16_product("gate_gemm_fwd", "gate", {tokens, draft.model.n_routed_experts, hidden});
   list.small("scores", 5, e.scores);
-  if (draft.model.n_group > 1) add_group_selection(list, e);
-  list.move("topk", "experts", Precision::kFp32, fp32(e.scores), fp32(e.choices));
+  if (draft.model.n_group > 1) add_group_selection(list, draft, e);
+  const std::initializer_list<std::int64_t> selection = {tokens, draft.model.n_routed_experts,
+                                                         draft.model.num_experts_per_tok};
+  list.memory("topk", "experts", selection);
   list.small("routing_weights", 16, e.choices);
   // A second selection follows, probably for the statistics of the balance loss.
-  list.move("topk", "balance", Precision::kFp32, fp32(e.scores), fp32(e.choices));
-  const Bytes nothing;
-  list.move("memset", "expert_load", Precision::kFp32, nothing, fp32(e.choices));
+  list.memory("topk", "balance", selection);
+  list.memory("memset", "expert_load", {e.choices});
   list.small("expert_load", 1, e.choices);
-  list.move("memset", "expert_load", Precision::kFp32, nothing, fp32(e.choices));
+  list.memory("memset", "expert_load", {e.choices});
   list.small("expert_load", 1, e.choices);
   list.small("scalars", 3, 1);
   // For dispatch and the shared expert.
@@ -75,7 +75,7 @@ void add_router_backward(LayerDraft& draft) {
   list.small("scores_grad", 1, e.scores);
   list.small("routing_weights_grad", 1, e.choices);
   list.small("scores_grad", 10, e.scores);
-  list.move("memset", "scores_grad", Precision::kFp32, Bytes(), fp32(e.choices));
+  list.memory("memset", "scores_grad", {e.choices});
   list.bf16_product("gate_gemm_dgrad", "gate_dgrad", {tokens, hidden, experts});
   list.bf16_weight_product("gate_gemm_wgrad", "gate_wgrad", {experts, hidden, tokens});
   list.add("mlp_input_grad", tokens, hidden);

@@ -57,7 +57,7 @@ class GroupedGemm {
     ProductOptions options{};  ///< neither masked nor with a cast
   };
 
-  /// Works out every number of row blocks up to `most_rows`: about 0.1 us each.
+  /// Works out every number of row blocks up to `most_rows`: about 0.2 us each.
   /// @param sms        1 .. gpu.sm_count
   /// @param most_rows  the most padded rows of all groups together that will be asked for
   /// @throws Error for extents below 1, or a GPU without FP8

@@ -1,58 +1,313 @@
-/// Kernels that move more than they compute: their bytes over what streaming kernels reach of HBM.
-/// Not modelled: reuse in L2 between neighbouring kernels, uncoalesced access, few thread blocks.
+/// Kernels that move more than they compute, by what holds them back:
+/// - streaming: HBM, at the share of its line rate that streaming kernels reach;
+/// - conversion between BF16 and FP8 rows: HBM, at a smaller share, since a thread block loads a
+/// row,
+///   finds its scales and stores it in turns;
+/// - tiles of 128 x 128 that are scaled down columns and transposed in shared memory: two thread
+///   blocks per SM, wave after wave;
+/// - E5M6 and rotation: instructions per element; norms: instructions per byte, in a fixed number
+/// of
+///   thread blocks per SM of the whole GPU, so that taking SMs away leaves a part-filled last wave;
+/// - selection: radix passes over a row; scans: one thread block reads all indices.
+/// Every kernel takes the time of an empty one on top, and an SM moves what it has in flight.
+/// Not modelled: L2. A kernel that reads what the one before has just written, or leaves its writes
+/// in L2 for the next to evict, is faster than here by up to the L2's capacity over the HBM's rate;
+/// over a chain of kernels the writes are paid once, as here.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/error.hpp"
+#include "model/operations/memory_shapes.hpp"
 #include "model/ops/kernel_cost.hpp"
 
 namespace pipecast {
 
 namespace {
 
-KernelCost stream(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
-                  int) {
-  return streaming(op, gpu, calibration);
+/// Work of the SMs beside the moving of bytes, in cycles of the critical SM.
+struct SmWork {
+  double cycles = 0;    ///< of the SM with most work
+  double balanced = 0;  ///< if all SMs had equal shares
+  KernelTiling tiling{};
+};
+
+double divided(std::int64_t work, int sms) {
+  return static_cast<double>(work) / static_cast<double>(sms);
 }
 
+/// Launch, then the slowest of HBM, bytes in flight and SM work.
+KernelCost memory_cost(const Operation& op, double hbm_share, const SmWork& work,
+                       const GpuSpec& gpu, const CalibrationSpec& calibration, int sms) {
+  const Bytes bytes = op.read + op.written;
+  const double clock = gpu.tensor_clock.count();
+  const Bandwidth reached(gpu.hbm_bandwidth.count() * hbm_share);
+  const double launch = calibration.latency.kernel_us.value * 1e-6 * clock;
+  const double hbm = static_cast<double>(bytes.count()) / reached.count() * clock;
+  const double in_flight =
+      static_cast<double>(bytes.count()) / (calibration.memory.sm_bytes_per_cycle.value * sms);
+
+  KernelCost cost{.time = {},
+                  .clock = gpu.tensor_clock,
+                  .flops = op.flops,
+                  .hbm_bytes = bytes,
+                  .l2_bytes = bytes,
+                  .limited_by = Limit::kLatency,
+                  .tiling = work.tiling,
+                  .parts = {KernelPart{"launch", launch}}};
+  double longest = launch;
+  std::size_t parts = 1;
+  const auto add = [&](std::string_view name, double cycles, Limit limit) {
+    if (cycles <= 0) return;
+    cost.parts[parts++] = {name, cycles};
+    if (cycles > longest) cost.limited_by = limit;
+    longest = std::max(longest, cycles);
+  };
+  if (work.cycles > std::max(hbm, in_flight)) {
+    add("issue", work.balanced, Limit::kIssue);
+    add("idle", work.cycles - work.balanced, Limit::kOccupancy);
+  } else if (in_flight > hbm) {
+    add("in_flight", in_flight, Limit::kLatency);
+  } else {
+    add("hbm", hbm, Limit::kHbm);
+  }
+  cost.cycles = launch + std::max({hbm, in_flight, work.cycles});
+  // Rounded up alone as well, so that no rounding beats the HBM.
+  cost.time = std::max(duration_from_seconds(cost.cycles / clock), bytes / reached);
+  return cost;
+}
+
+using MemoryConstant = Constant MemoryConstants::*;
+
+template <MemoryConstant kConstant>
+const Constant& constant(const CalibrationSpec& calibration) {
+  return calibration.memory.*kConstant;
+}
 const Constant& hbm(const CalibrationSpec& calibration) { return calibration.link.hbm; }
 
+KernelCost stream(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                  int sms) {
+  return memory_cost(op, calibration.link.hbm.value, {}, gpu, calibration, sms);
+}
+
+using WorkFunction = SmWork (*)(const Operation&, const GpuSpec&, const MemoryConstants&, int sms);
+
+/// SM work with streaming beside it.
+template <WorkFunction kWork>
+KernelCost issue(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                 int sms) {
+  return memory_cost(op, calibration.link.hbm.value, kWork(op, gpu, calibration.memory, sms), gpu,
+                     calibration, sms);
+}
+
+KernelCost convert(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                   int sms) {
+  const double cycles = static_cast<double>((op.read + op.written).count()) /
+                        (calibration.memory.conversion_bytes_per_cycle.value * sms);
+  return memory_cost(op, calibration.memory.conversion.value,
+                     {.cycles = cycles, .balanced = cycles}, gpu, calibration, sms);
+}
+
+constexpr std::int64_t kTile = 128;  // rows and columns
+
+/// @tparam kInputs  tiles that a thread block reads for one that it writes
+template <int kInputs>
+SmWork tiles(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int sms) {
+  constexpr std::int64_t kPerSm = 2;  // thread blocks whose 128 x 128 tiles fit an SM
+  const std::int64_t blocks = ceil_div(op.m, kTile) * ceil_div(op.n, kTile);
+  const std::int64_t waves = ceil_div(blocks, kPerSm * sms);
+  const double tile = memory.tile_cycles.value * kInputs;
+  return {.cycles = static_cast<double>(waves) * tile,
+          .balanced = divided(blocks, sms) / kPerSm * tile,
+          .tiling = {.block_m = kTile, .block_n = kTile, .blocks = blocks, .waves = waves}};
+}
+
+/// @tparam kCycles  of an SM for one element
+template <MemoryConstant kCycles>
+SmWork elements(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int sms) {
+  const double cycles = divided(op.m * op.n, sms) * (memory.*kCycles).value;
+  return {.cycles = cycles, .balanced = cycles};
+}
+
+/// Elements that are written beyond those read: repeated by index arithmetic.
+SmWork repeated(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int sms) {
+  const std::int64_t bytes = std::max<std::int64_t>(0, op.written.count() - op.read.count());
+  const double cycles =
+      divided(bytes, sms) / bytes_per_element(op.precision) * memory.repetition_cycles.value;
+  return {.cycles = cycles, .balanced = cycles};
+}
+
+/// Rows in turn in `per_sm` thread blocks per SM of the whole GPU, of which `sms` are free.
+SmWork rows_in_turn(const Operation& op, std::int64_t per_sm, double cycles_per_row,
+                    const GpuSpec& gpu, int sms) {
+  const std::int64_t blocks = std::min(op.m, per_sm * gpu.sm_count);
+  if (blocks == 0) return {};
+  const double block = static_cast<double>(op.m) / static_cast<double>(blocks) * cycles_per_row;
+  return {.cycles = static_cast<double>(ceil_div(blocks, sms)) * block,
+          .balanced = divided(blocks, sms) * block,
+          .tiling = {.block_m = ceil_div(op.m, blocks),
+                     .block_n = op.n,
+                     .blocks = blocks,
+                     .waves = ceil_div(blocks, per_sm * sms)}};
+}
+
+SmWork norm(const Operation& op, const GpuSpec& gpu, const MemoryConstants& memory, int sms) {
+  constexpr std::int64_t kPerSm = 3;  // grid of the trace: 396 on 132 SMs
+  const double row = static_cast<double>(op.n) * memory.norm_cycles.value;
+  return rows_in_turn(op, kPerSm, row, gpu, sms);
+}
+
+SmWork norm_backward(const Operation& op, const GpuSpec& gpu, const MemoryConstants& memory,
+                     int sms) {
+  const double row = static_cast<double>(op.n) * memory.norm_cycles.value;
+  // As many blocks as keep their rows in registers: grids of the trace are 1, 5 and 4 per SM for
+  // 7,168, 1,536 and 512 columns. The fewer, the more SMs may idle in the last wave; wide rows
+  // never idle less than narrow ones here.
+  constexpr std::int64_t kRowElementsPerSm = 8192;
+  constexpr std::int64_t kMostPerSm = 5;
+  const std::int64_t columns = std::max<std::int64_t>(op.n, 1);
+  const std::int64_t per_sm = std::clamp<std::int64_t>(kRowElementsPerSm / columns, 1, kMostPerSm);
+  SmWork worst = rows_in_turn(op, per_sm, row, gpu, sms);
+  for (std::int64_t narrower = per_sm + 1; narrower <= kMostPerSm; ++narrower) {
+    worst.cycles = std::max(worst.cycles, rows_in_turn(op, narrower, row, gpu, sms).cycles);
+  }
+  return worst;
+}
+
+/// @tparam kPasses  over every row
+template <int kPasses>
+SmWork selection(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int sms) {
+  constexpr std::int64_t kThreads = 1024;  // columns that a thread block sees at a time
+  const double row =
+      static_cast<double>(ceil_div(op.n, kThreads)) * kPasses * memory.selection_cycles.value;
+  return {.cycles = static_cast<double>(ceil_div(op.m, sms)) * row,
+          .balanced = divided(op.m, sms) * row,
+          .tiling = {.block_m = 1, .block_n = op.n, .blocks = op.m, .waves = ceil_div(op.m, sms)}};
+}
+
+// torch.topk settles 2 of FP32's 32 bits in a pass. Source: PyTorch, SortingRadixSelect.cuh,
+// RADIX_BITS.
+constexpr int kRadixPasses = 16;
+
+/// One thread block reads every index, however many blocks there are.
+/// @tparam kPasses  over all indices
+template <int kPasses>
+SmWork scan(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int) {
+  const double cycles = static_cast<double>(op.m) * kPasses * memory.scan_cycles.value;
+  return {.cycles = cycles, .balanced = cycles};
+}
+
+/// 128 rows of scales at a time, the scales of at most 128 x 128 elements' columns.
+SmWork scales(const Operation& op, const GpuSpec&, const MemoryConstants& memory, int sms) {
+  const std::int64_t columns = ceil_div(op.n, kTile);  // one scale per 128 elements
+  const std::int64_t blocks = ceil_div(op.m, kTile) * ceil_div(columns, kTile);
+  const std::int64_t waves = ceil_div(blocks, sms);
+  const double block = static_cast<double>(std::min(op.m, kTile) * std::min(columns, kTile)) *
+                       memory.scale_cycles.value;
+  return {.cycles = static_cast<double>(waves) * block,
+          .balanced = divided(op.m * columns, sms) * memory.scale_cycles.value,
+          .tiling = {.block_m = kTile, .block_n = kTile, .blocks = blocks, .waves = waves}};
+}
+
+// ---- shapes ----
+
+constexpr KernelOption kRows{"rows", "rows"};
+constexpr KernelOption kColumns{"columns", "elements of a row"};
+constexpr KernelOption kExpertRows{"rows", "rows of all local experts together"};
+constexpr KernelOption kReceived{"received", "distinct tokens received"};
+constexpr KernelOption kChoices{"choices", "received tokens times experts per token"};
+constexpr KernelOption kElements{"elements", "elements, or parameters"};
+
+constexpr std::array kElementsOnly = {kElements};
+constexpr std::array kRowsColumns = {kRows, kColumns};
+constexpr std::array kPermutation = {kExpertRows, kColumns, kReceived};
+constexpr std::array kPermutationMap = {kChoices, kExpertRows};
+constexpr std::array kCounts = {kChoices, KernelOption{"experts", "local experts"}};
+constexpr std::array kTopk = {kRows, kColumns, KernelOption{"chosen", "columns chosen per row"}};
+constexpr std::array kGroups = {kRows, kColumns, KernelOption{"groups", "groups of columns"}};
+constexpr std::array kRowsChoices = {kExpertRows, kColumns, kChoices};
+constexpr std::array kPointwise = {
+    kRows, kColumns, KernelOption{"tensors_read", "tensors of that extent read", 1},
+    KernelOption{"tensors_written", "tensors of that extent written", 1},
+    KernelOption{"element_bytes", "bytes of an element", 4}};
+constexpr std::array kPreprocess = {
+    KernelOption{"tokens", "queries of all sequences"}, KernelOption{"heads", "query heads"},
+    KernelOption{"qk_dim", "dimension of queries and keys"}, KernelOption{"v_dim", "of values"}};
+constexpr std::array kDescriptors = {KernelOption{"descriptors", "one per operand and expert"}};
+
+Operation make(std::string_view op, std::span<const std::int64_t> values) {
+  return memory_operation(op, values);
+}
+
+/// A pointwise kernel of BF16 or FP32 elements.
+Operation make_pointwise(std::string_view op, std::span<const std::int64_t> values) {
+  Operation out = memory_operation(op, values);
+  const std::int64_t bytes = values[4];
+  require(bytes == 2 || bytes == 4, "{}: element_bytes must be 2 or 4, not {}", op, bytes);
+  out.precision = bytes == 2 ? Precision::kBf16 : Precision::kFp32;
+  return out;
+}
+
+using Options = std::span<const KernelOption>;
+
+constexpr KernelKind streaming_kind(Options options) { return {stream, hbm, options, make}; }
+
+constexpr KernelKind kConversion{convert, constant<&MemoryConstants::conversion>, kRowsColumns,
+                                 make};
+
+template <WorkFunction kWork, MemoryConstant kConstant>
+constexpr KernelKind issue_kind(Options options) {
+  return {issue<kWork>, constant<kConstant>, options, make};
+}
+
+constexpr KernelKind kStreaming = streaming_kind(kRowsColumns);
+constexpr KernelKind kPacking =
+    issue_kind<elements<&MemoryConstants::packing_cycles>, &MemoryConstants::packing_cycles>(
+        kRowsColumns);
+
 const Register<KernelKind> kEntries[] = {
-    {"adamw", {stream, hbm}},
-    {"attention_bwd_convert_dq", {stream, hbm}},
-    {"attention_bwd_preprocess", {stream, hbm}},
-    {"cast_e5m6", {stream, hbm}},
-    {"cast_fp8_128x128", {stream, hbm}},
-    {"cast_fp8_1x128", {stream, hbm}},
-    {"cast_transpose_fp8_128x1", {stream, hbm}},
-    {"copy_strided", {stream, hbm}},
-    {"cross_entropy_bwd", {stream, hbm}},
-    {"cross_entropy_fwd", {stream, hbm}},
-    {"elementwise", {stream, hbm}},
-    {"embedding_grad", {stream, hbm}},
-    {"embedding_lookup", {stream, hbm}},
-    {"expert_count", {stream, hbm}},
-    {"fill_tensormaps", {stream, hbm}},
-    {"grad_norm", {stream, hbm}},
-    {"group_topk_sum", {stream, hbm}},
-    {"memcpy", {stream, hbm}},
-    {"memset", {stream, hbm}},
-    {"permute", {stream, hbm}},
-    {"permute_map", {stream, hbm}},
-    {"permute_with_scales", {stream, hbm}},
-    {"rmsnorm_bwd", {stream, hbm}},
-    {"rmsnorm_bwd_finalize", {stream, hbm}},
-    {"rmsnorm_fwd", {stream, hbm}},
-    {"rope", {stream, hbm}},
-    {"swiglu_bwd", {stream, hbm}},
-    {"swiglu_bwd_shared", {stream, hbm}},
-    {"swiglu_fwd", {stream, hbm}},
-    {"swiglu_fwd_and_cast_fp8", {stream, hbm}},
-    {"swiglu_fwd_bwd_routed", {stream, hbm}},
-    {"swiglu_recompute_and_cast_transpose", {stream, hbm}},
-    {"swiglu_weight_bwd", {stream, hbm}},
-    {"topk", {stream, hbm}},
-    {"transpose_fp8", {stream, hbm}},
-    {"transpose_scales", {stream, hbm}},
-    {"uncast_e5m6", {stream, hbm}},
-    {"uncast_fp8", {stream, hbm}},
-    {"unpermute_reduce", {stream, hbm}},
+    {"adamw", streaming_kind(kElementsOnly)},
+    {"attention_bwd_convert_dq", kStreaming},
+    {"attention_bwd_preprocess", streaming_kind(kPreprocess)},
+    {"cast_e5m6", kPacking},
+    {"cast_fp8_128x128", {convert, constant<&MemoryConstants::conversion>, kElementsOnly, make}},
+    {"cast_fp8_1x128", kConversion},
+    {"cast_transpose_fp8_128x1", issue_kind<tiles<1>, &MemoryConstants::tile_cycles>(kRowsColumns)},
+    {"copy_strided", kStreaming},
+    {"cross_entropy_bwd", kStreaming},
+    {"cross_entropy_fwd", kStreaming},
+    {"elementwise", {issue<repeated>, hbm, kPointwise, make_pointwise}},
+    {"embedding_grad", kStreaming},
+    {"embedding_lookup", kStreaming},
+    {"expert_count", issue_kind<scan<1>, &MemoryConstants::scan_cycles>(kCounts)},
+    {"fill_tensormaps", streaming_kind(kDescriptors)},
+    {"grad_norm", streaming_kind(kElementsOnly)},
+    {"group_topk_sum", issue_kind<selection<1>, &MemoryConstants::selection_cycles>(kGroups)},
+    {"memcpy", streaming_kind(kElementsOnly)},
+    {"memset", streaming_kind(kElementsOnly)},
+    {"permute", streaming_kind(kPermutation)},
+    {"permute_map", issue_kind<scan<2>, &MemoryConstants::scan_cycles>(kPermutationMap)},
+    {"permute_with_scales", streaming_kind(kPermutation)},
+    {"rmsnorm_bwd", issue_kind<norm_backward, &MemoryConstants::norm_cycles>(kRowsColumns)},
+    {"rmsnorm_bwd_finalize", kStreaming},
+    {"rmsnorm_fwd", issue_kind<norm, &MemoryConstants::norm_cycles>(kRowsColumns)},
+    {"rope",
+     issue_kind<elements<&MemoryConstants::rotation_cycles>, &MemoryConstants::rotation_cycles>(
+         kRowsColumns)},
+    {"swiglu_bwd", kStreaming},
+    {"swiglu_bwd_shared", kStreaming},
+    {"swiglu_fwd", kStreaming},
+    {"swiglu_fwd_and_cast_fp8", kStreaming},
+    {"swiglu_fwd_bwd_routed", kStreaming},
+    {"swiglu_recompute_and_cast_transpose",
+     issue_kind<tiles<2>, &MemoryConstants::tile_cycles>(kRowsColumns)},
+    {"swiglu_weight_bwd", streaming_kind(kRowsChoices)},
+    {"topk", issue_kind<selection<kRadixPasses>, &MemoryConstants::selection_cycles>(kTopk)},
+    {"transpose_fp8", kStreaming},
+    {"transpose_scales", issue_kind<scales, &MemoryConstants::scale_cycles>(kRowsColumns)},
+    {"uncast_e5m6", kPacking},
+    {"uncast_fp8", kConversion},
+    {"unpermute_reduce", streaming_kind(kPermutation)},
 };
 
 }  // namespace

@@ -43,11 +43,23 @@ struct ProductConstants {
   Constant cast_blocks_per_us;
 };
 
-/// Fractions of the dense tensor-core peak of the SMs in use, isolated kernels of at least 20
-/// GFLOP.
-struct TensorEfficiency {
-  Constant attention_forward;
-  Constant attention_backward;
+/// Attention kernels, src/model/ops/attention*.cpp. `exposed` ones count in the time that softmax
+/// would take alone on the CUDA cores: 0 if it hides behind the tensor cores, more than 1 where
+/// other work (conversions, layouts of registers) waits as well.
+struct AttentionConstants {
+  Constant throttle_us;             ///< load after which the clock falls to what power allows
+  Constant launch_us;               ///< fixed time of each kernel in a chain of dependent ones
+  Constant forward_exposed;         ///< BF16 operands
+  Constant forward_exposed_fp8;     ///< FP8 operands
+  Constant forward_tile_cycles;     ///< prologue and epilogue of a block of queries or keys
+  Constant backward_exposed;        ///< also of the atomic sums of the query gradient
+  Constant decode_exposed;          ///< BF16 cache
+  Constant decode_exposed_fp8;      ///< FP8 cache
+  Constant decode_page_cycles;      ///< turning to the next page of the cache
+  Constant decode_sequence_cycles;  ///< prologue and epilogue of a sequence, or of its part
+  Constant decode_split_us;         ///< combining a sequence's parts, per part
+  Constant cache_hbm;               ///< fraction of HBM's line rate at which pages stream
+  Constant operand_hbm;             ///< the same for rotating, quantising, and single queries
 };
 
 /// Fractions of line rate.
@@ -58,14 +70,37 @@ struct LinkEfficiency {
 };
 
 struct LatencyConstants {
-  Constant kernel_us;      ///< shortest kernel
+  Constant kernel_us;      ///< an empty kernel
   Constant launch_gap_us;  ///< between a kernel's end and the next one's start on the same stream
+};
+
+/// Kernels that move memory: what holds them back where it is not the HBM. Cycles are SM cycles at
+/// the GPU's tensor clock.
+struct MemoryConstants {
+  Constant conversion;  ///< share of HBM's line rate that casts of rows to and from FP8 reach
+  Constant conversion_bytes_per_cycle;  ///< what one SM moves in such casts
+  Constant sm_bytes_per_cycle;          ///< what one SM moves with all its loads in flight
+  Constant tile_cycles;      ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
+  Constant packing_cycles;   ///< per element to or from E5M6
+  Constant norm_cycles;      ///< of a norm, per element
+  Constant rotation_cycles;  ///< per element rotated
+  Constant repetition_cycles;  ///< per element repeated from a smaller tensor
+  Constant selection_cycles;   ///< per row and pass
+  Constant scan_cycles;        ///< of one thread block, per index and pass
+  Constant scale_cycles;       ///< of one thread block, per scale transposed
 };
 
 /// Dispatch and combine kernels.
 struct CommunicationConstants {
-  Constant bytes_per_second_per_sm;  ///< what one SM moves through a send-and-receive kernel
-  Constant notify_us;  ///< exchange of token counts before a transfer, nobody being late
+  Constant bytes_per_second_per_sm;  ///< copies through one SM, sending and receiving together
+  Constant notify_us;      ///< exchange of token counts before a transfer, nobody being late
+  Constant dispatch_us;    ///< of a dispatch of hardly a token, beyond the links
+  Constant combine_us;     ///< of such a combine
+  Constant token_us;       ///< SM time of a dispatch for a token beside its copies
+  Constant copy_us;        ///< SM time of a dispatch for a copy beside its bytes
+  Constant sum_copy;       ///< SM time of a combine's sum for a token, in copies
+  Constant node_copy;      ///< SM time of a copy to another node, in copies to a GPU
+  Constant layout_cycles;  ///< SM cycles of ep_layout for one of a token's experts
 };
 
 /// What running at the same time costs, measured kernel by kernel in the H800 trace.
@@ -80,9 +115,10 @@ struct CalibrationSpec {
   std::string gpu;  ///< name of the GPU it was measured on
   ClockConstants clock;
   ProductConstants product;
-  TensorEfficiency tensor;
+  AttentionConstants attention;
   LinkEfficiency link;
   LatencyConstants latency;
+  MemoryConstants memory;
   CommunicationConstants communication;
   ContentionConstants contention;
 };

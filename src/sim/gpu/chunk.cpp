@@ -138,13 +138,17 @@ ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& op
                                                 bool overlapped) const {
   const CalibrationSpec& calibration = scenario_.calibration;
   const int all_sms = scenario_.cluster.gpu.sm_count;
-  const int sms = overlapped ? all_sms - plan_.communication_sms : all_sms;
-  const double slowdown = overlapped ? calibration.contention.computation.value : 1.0;
   const Duration gap = duration_from_seconds(calibration.latency.launch_gap_us.value * 1e-6);
   Piece piece;
   for (std::size_t i = first; i < last; ++i) {
+    // In a pair the casts before a transfer get the SMs that computation leaves (trace).
+    const bool beside = operations[i].stream == Stream::kCommunication;
+    const int sms = !overlapped ? all_sms
+                    : beside    ? plan_.communication_sms
+                                : all_sms - plan_.communication_sms;
     const KernelCost& cost = kernels_.cost(operations[i], sms);
-    const Duration time = scaled(cost.time, slowdown);
+    const Duration time =
+        scaled(cost.time, overlapped && !beside ? calibration.contention.computation.value : 1.0);
     add_share(piece.work, operations[i].op, pipecast::name_of(cost.limited_by), time);
     add_share(piece.work, "launch_gap", "latency", gap);
     piece.duration += time + gap;
@@ -159,7 +163,7 @@ ChunkBuilder::Piece ChunkBuilder::transfer_piece(const Operation& operation,
   const std::int64_t tokens = plan_.micro_batch_size * scenario_.recipe.seq_length;
   const PortLoad load = balanced_port_load(
       routing_, tokens, stored_bytes(operation.precision, 1, scenario_.model.hidden_size), plan_.ep,
-      scenario_.cluster.gpus_per_node);
+      scenario_.cluster.gpus_per_node, dispatch ? Exchange::kDispatch : Exchange::kCombine);
   const TransferCost cost =
       all_to_all_time(load, scenario_.cluster, scenario_.calibration, plan_.communication_sms);
   const double slowdown = !overlapped ? 1.0

@@ -30,26 +30,41 @@ TEST_CASE("the busiest of NIC, NVLink and SMs paces an all-to-all", "[collective
 
   CalibrationSpec slow = ideal_calibration();
   slow.communication.bytes_per_second_per_sm.value = 1e9;
-  const PortLoad load{.nic = kGigabyte, .nvlink = kGigabyte};
+  const PortLoad load{
+      .nic = kGigabyte,
+      .nvlink = kGigabyte,
+      .exchange = {.kind = Exchange::kDispatch, .gpu_copies = 2, .copy = kGigabyte}};
   const TransferCost issue = all_to_all_time(load, round_cluster(), slow, kSms);
   REQUIRE(issue.bound == TransferBound::kIssue);
   REQUIRE(issue.time == milliseconds(100) + microseconds(1 + 3));  // 2 GB at 20 x 1 GB/s
   // Zero SMs stand for an engine of its own, which the SMs do not limit.
   REQUIRE(all_to_all_time(load, round_cluster(), slow, 0).time == nic.time);
+
+  // The kernel starts before anything moves, whatever then decides.
+  CalibrationSpec late = ideal_calibration();
+  late.communication.dispatch_us.value = 20;
+  REQUIRE(all_to_all_time(load, round_cluster(), late, kSms).time == nic.time + microseconds(20));
+  REQUIRE(all_to_all_time(load, round_cluster(), late, 0).time == nic.time);
 }
 
 TEST_CASE("an all-to-all inside a node loads no NIC and pays no hop of it", "[collectives]") {
   const int ep = GENERATE(2, 4, 8);
-  const PortLoad load =
-      balanced_port_load({.nodes_per_token = 1, .gpus_per_token = 2}, 1000, Bytes(100), ep, 8);
+  const PortLoad load = balanced_port_load({.nodes_per_token = 1, .gpus_per_token = 2}, 1000,
+                                           Bytes(100), ep, 8, Exchange::kDispatch);
   REQUIRE(load.nic == Bytes(0));
+  REQUIRE(load.exchange.node_copies == 0);
   REQUIRE(load.nvlink == Bytes(1000 * 100 * 2 * (ep - 1) / ep));
   REQUIRE(cost(load).time == load.nvlink / Bandwidth(160e9) + microseconds(1));
 }
 
 TEST_CASE("an all-to-all across nodes sends one copy per remote node", "[collectives]") {
-  const PortLoad load =
-      balanced_port_load({.nodes_per_token = 4, .gpus_per_token = 7}, 1000, Bytes(100), 64, 8);
+  const PortLoad load = balanced_port_load({.nodes_per_token = 4, .gpus_per_token = 7}, 1000,
+                                           Bytes(100), 64, 8, Exchange::kCombine);
+  REQUIRE(load.exchange.kind == Exchange::kCombine);
+  REQUIRE(load.exchange.tokens == 1000);
+  REQUIRE(load.exchange.gpu_copies == 7000);
+  REQUIRE(load.exchange.node_copies == 4000);
+  REQUIRE(load.exchange.copy == Bytes(100));
   REQUIRE(load.nic == Bytes(1000 * 100 * 4 * 7 / 8));
   REQUIRE(load.nvlink == Bytes(1000 * 100 * 7 * 7 / 8));
 }
@@ -82,7 +97,8 @@ TEST_CASE("DeepSeek-V3's dispatch takes the time that flow simulation gives", "[
   // NIC: 2,126 us with SimGrid 3.32 for a random draw of uniform routing, where the busiest of 64
   // ports carries a little more than the mean that is modelled here.
   const RoutingStatistics routing = balanced_routing(deepseek_v3(), 64, 8);
-  const PortLoad load = balanced_port_load(routing, 4096, Bytes(7168 + 56 * 4), 64, 8);
+  const PortLoad load =
+      balanced_port_load(routing, 4096, Bytes(7168 + 56 * 4), 64, 8, Exchange::kDispatch);
   const TransferCost dispatch = cost(load);
   REQUIRE(dispatch.bound == TransferBound::kNic);
   REQUIRE(to_microseconds(dispatch.time) == Approx(2126).epsilon(0.02));

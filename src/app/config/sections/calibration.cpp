@@ -66,8 +66,8 @@ void describe(Fields& f, ProductConstants& p) {
       "cycles per 128 of K of a single full wave of tiles of 24,576 or 32,768 results; 0: as many "
       "waves",
       0, kMost);
-  bounded(f, "tallest_tile", p.tallest_tile,
-          "rows of the tallest FP8 tile of the measured version", 128, 256);
+  bounded(f, "tallest_tile", p.tallest_tile, "rows of the tallest FP8 tile of the measured version",
+          128, 256);
   bounded(f, "widest_tile", p.widest_tile, "columns of the widest FP8 tile of the measured version",
           16, 192);
   bounded(f, "cast_launch_us", p.cast_launch_us,
@@ -77,9 +77,37 @@ void describe(Fields& f, ProductConstants& p) {
           1e9);
 }
 
-void describe(Fields& f, TensorEfficiency& t) {
-  fraction(f, "attention_forward", t.attention_forward, "attention forward, causal operations");
-  fraction(f, "attention_backward", t.attention_backward, "attention backward, causal operations");
+void describe(Fields& f, AttentionConstants& a) {
+  constexpr double kMostExposed = 20;  // times the softmax
+  constexpr double kMostCycles = 1e6;
+  bounded(f, "throttle_us", a.throttle_us,
+          "microseconds of load after which the clock falls to what the chip's power allows", 0,
+          kLongest);
+  bounded(f, "launch_us", a.launch_us, "microseconds of each kernel in a chain of dependent ones",
+          0, kLongest);
+  bounded(f, "forward_exposed", a.forward_exposed,
+          "softmax not hidden behind the tensor cores, in units of its time alone; BF16", 0,
+          kMostExposed);
+  bounded(f, "forward_exposed_fp8", a.forward_exposed_fp8, "the same with FP8 operands", 0,
+          kMostExposed);
+  bounded(f, "forward_tile_cycles", a.forward_tile_cycles,
+          "SM clocks before and after the main loop of a block of queries or keys", 0, kMostCycles);
+  bounded(f, "backward_exposed", a.backward_exposed,
+          "the same of the backward pass, with the atomic sums of the query gradient", 0,
+          kMostExposed);
+  bounded(f, "decode_exposed", a.decode_exposed, "the same of absorbed decoding, BF16 cache", 0,
+          kMostExposed);
+  bounded(f, "decode_exposed_fp8", a.decode_exposed_fp8, "the same with an FP8 cache", 0,
+          kMostExposed);
+  bounded(f, "decode_page_cycles", a.decode_page_cycles,
+          "SM clocks of turning to the next page of the cache", 0, kMostCycles);
+  bounded(f, "decode_sequence_cycles", a.decode_sequence_cycles,
+          "SM clocks before and after the pages of a sequence or of its part", 0, kMostCycles);
+  bounded(f, "decode_split_us", a.decode_split_us,
+          "microseconds of combining a sequence's parts, per part", 0, kLongest);
+  fraction(f, "cache_hbm", a.cache_hbm, "pages of the cache, of the memory's line rate");
+  fraction(f, "operand_hbm", a.operand_hbm,
+           "rotated, quantised or single queries, of the memory's line rate");
 }
 
 void describe(Fields& f, LinkEfficiency& link) {
@@ -89,17 +117,60 @@ void describe(Fields& f, LinkEfficiency& link) {
 }
 
 void describe(Fields& f, LatencyConstants& latency) {
-  bounded(f, "kernel_us", latency.kernel_us, "microseconds of the shortest kernel", 0, kLongest);
+  bounded(f, "kernel_us", latency.kernel_us, "microseconds of an empty kernel", 0, kLongest);
   bounded(f, "launch_gap_us", latency.launch_gap_us,
           "microseconds between a kernel's end and the next one's start on a stream", 0, kLongest);
 }
 
+constexpr double kMostCycles = 1e9;  // half a second
+
+void describe(Fields& f, MemoryConstants& memory) {
+  fraction(f, "conversion", memory.conversion,
+           "casts of rows to and from FP8, of the memory's line rate");
+  bounded(f, "conversion_bytes_per_cycle", memory.conversion_bytes_per_cycle,
+          "what one SM moves in such casts", 0.1, 1e6);
+  bounded(f, "sm_bytes_per_cycle", memory.sm_bytes_per_cycle,
+          "what one SM moves with all its loads in flight", 0.1, 1e6);
+  const auto cycles = [&](std::string_view key, Constant& c, std::string_view doc) {
+    bounded(f, key, c, doc, 0, kMostCycles);
+  };
+  cycles("tile_cycles", memory.tile_cycles,
+         "cycles of a thread block to scale and transpose 128 x 128 elements, two per SM");
+  cycles("packing_cycles", memory.packing_cycles, "SM cycles per element to or from E5M6");
+  cycles("norm_cycles", memory.norm_cycles, "SM cycles of a norm per element");
+  cycles("rotation_cycles", memory.rotation_cycles, "SM cycles per element rotated");
+  cycles("repetition_cycles", memory.repetition_cycles,
+         "SM cycles per element repeated from a smaller tensor");
+  cycles("selection_cycles", memory.selection_cycles,
+         "SM cycles of a top-k per row and pass over it");
+  cycles("scan_cycles", memory.scan_cycles,
+         "cycles of one thread block per index and pass over all indices");
+  cycles("scale_cycles", memory.scale_cycles, "cycles of one thread block per scale transposed");
+}
+
 void describe(Fields& f, CommunicationConstants& communication) {
   bounded(f, "bytes_per_second_per_sm", communication.bytes_per_second_per_sm,
-          "what one SM moves through a dispatch or combine kernel", 1e6, 1e15);
-  bounded(f, "notify_us", communication.notify_us,
-          "microseconds of the exchange of token counts before a transfer, nobody being late", 0,
-          kLongest);
+          "copies through one SM of a dispatch or combine, sending and receiving together", 1e6,
+          1e15);
+  const auto time = [&](std::string_view key, Constant& c, std::string_view doc) {
+    bounded(f, key, c, doc, 0, kLongest);
+  };
+  time("notify_us", communication.notify_us,
+       "microseconds of the exchange of token counts before a transfer, nobody being late");
+  time("dispatch_us", communication.dispatch_us,
+       "microseconds of a dispatch of hardly a token, beyond the links");
+  time("combine_us", communication.combine_us, "microseconds of such a combine");
+  time("token_us", communication.token_us,
+       "SM microseconds of a dispatch for a token beside its copies");
+  time("copy_us", communication.copy_us,
+       "SM microseconds of a dispatch for a copy beside its bytes");
+  constexpr double kMostCopies = 1e3;
+  bounded(f, "sum_copy", communication.sum_copy,
+          "SM time of a combine's sum for a token, in copies", 0, kMostCopies);
+  bounded(f, "node_copy", communication.node_copy,
+          "SM time of a copy to another node, in copies to a GPU", 0, kMostCopies);
+  bounded(f, "layout_cycles", communication.layout_cycles,
+          "SM cycles of ep_layout for one of a token's experts", 0, kMostCycles);
 }
 
 void describe(Fields& f, ContentionConstants& contention) {
@@ -116,9 +187,10 @@ void describe(Fields& f, CalibrationSpec& calibration) {
   f.required("gpu", calibration.gpu, "name of the GPU that it was measured on");
   f.required("clock", calibration.clock, "SM clock under load");
   f.required("product", calibration.product, "matrix products");
-  f.required("tensor", calibration.tensor, "fractions of the dense tensor-core peak");
+  f.required("attention", calibration.attention, "attention kernels");
   f.required("link", calibration.link, "fractions of line rates");
   f.required("latency", calibration.latency, "fixed times");
+  f.required("memory", calibration.memory, "kernels that move memory");
   f.required("communication", calibration.communication, "dispatch and combine kernels");
   f.required("contention", calibration.contention, "what running at the same time costs");
 }

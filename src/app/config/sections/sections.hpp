@@ -34,7 +34,7 @@ void describe(Fields& f, RecipeSpec& recipe);
 void describe(Fields& f, RoutingSpec& routing);
 
 void describe(Fields& f, Constant& constant);
-void describe(Fields& f, TensorEfficiency& tensor);
+void describe(Fields& f, AttentionConstants& attention);
 void describe(Fields& f, LinkEfficiency& link);
 void describe(Fields& f, LatencyConstants& latency);
 void describe(Fields& f, CommunicationConstants& communication);

@@ -1,0 +1,90 @@
+#include "model/ops/attention_machine.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.hpp"
+
+namespace pipecast {
+
+namespace {
+
+// Hopper SM (CUDA programming guide, throughput of arithmetic instructions, compute capability
+// 9.0): operations per clock. Ampere's has 64 FP32 lanes, which is not modelled.
+constexpr double kExponentialsPerClock = 16;
+constexpr double kLanesPerClock = 128;
+
+constexpr double kBoostOverVendorClock = 1.98 / 1.83;
+constexpr double kThrottledOverVendorClock = 1.60 / 1.83;
+
+}  // namespace
+
+Frequency sustained_clock(const GpuSpec& gpu, double tensor_utilisation) {
+  const double share = std::clamp(tensor_utilisation, 0.0, 1.0);
+  return gpu.tensor_clock *
+         (kBoostOverVendorClock + share * (kThrottledOverVendorClock - kBoostOverVendorClock));
+}
+
+Frequency mean_clock(const GpuSpec& gpu, double cycles, double tensor_utilisation,
+                     double throttle_us) {
+  const double share = std::clamp(tensor_utilisation, 0.0, 1.0);
+  const Frequency early =
+      gpu.tensor_clock * (kBoostOverVendorClock + share * (1 - kBoostOverVendorClock));
+  const double before = throttle_us * 1e-6 * early.count();
+  if (cycles <= before) return early;
+  const double later = (cycles - before) / sustained_clock(gpu, share).count();
+  return Frequency(cycles / (throttle_us * 1e-6 + later));
+}
+
+double tensor_flop_per_clock(const Operation& op, const GpuSpec& gpu) {
+  const double rate = op.precision == Precision::kFp8 ? gpu.fp8_flop_per_clock_per_sm
+                                                      : gpu.bf16_flop_per_clock_per_sm;
+  require(rate > 0, "{} has no {} tensor cores for {}", gpu.name, name_of(op.precision), op.op);
+  return rate;
+}
+
+double softmax_cycles(double scores, double instructions) {
+  return scores * (1 / kExponentialsPerClock + instructions / kLanesPerClock);
+}
+
+void set_parts(KernelCost& cost, Frequency clock, std::initializer_list<LimitedPart> parts) {
+  PIPECAST_ASSERT(parts.size() <= kMaxKernelParts);
+  constexpr std::size_t kLimits = static_cast<std::size_t>(Limit::kOccupancy) + 1;
+  std::array<double, kLimits> by_limit{};
+  std::size_t used = 0;
+  for (const LimitedPart& part : parts) {
+    if (part.cycles <= 0) continue;
+    cost.parts[used++] = {part.name, part.cycles};
+    cost.cycles += part.cycles;
+    by_limit[static_cast<std::size_t>(part.limit)] += part.cycles;
+  }
+  cost.clock = clock;
+  cost.time = duration_from_seconds(cost.cycles / clock.count());
+  const auto most = std::max_element(by_limit.begin(), by_limit.end());
+  cost.limited_by = *most > 0 ? static_cast<Limit>(most - by_limit.begin()) : Limit::kLatency;
+}
+
+void check_attention(const Operation& op, int sms) {
+  const AttentionShape& s = op.attention;
+  PIPECAST_ASSERT(sms >= 1);
+  require(s.batch >= 0 && s.heads > 0 && s.queries >= 0 && s.qk_dim > 0 && s.v_dim > 0,
+          "{}: no such shape: batch={} heads={} queries={} qk_dim={} v_dim={}", op.op, s.batch,
+          s.heads, s.queries, s.qk_dim, s.v_dim);
+  require(s.keys >= s.queries, "{}: {} keys are fewer than the {} queries", op.op, s.keys,
+          s.queries);
+  require(s.kv_heads > 0 && s.heads % s.kv_heads == 0,
+          "{}: {} heads are no multiple of {} kv_heads", op.op, s.heads, s.kv_heads);
+}
+
+std::optional<Precision> cache_format(std::int64_t value) {
+  switch (value) {
+    case 1:
+      return Precision::kBf16;
+    case 2:
+      return Precision::kFp8;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace pipecast

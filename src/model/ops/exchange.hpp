@@ -1,0 +1,27 @@
+/// What one GPU does for a dispatch or combine, links apart: its SMs load and store every copy.
+#pragma once
+
+#include "model/operations/operation.hpp"
+#include "model/specs/calibration.hpp"
+
+namespace pipecast {
+
+/// SM time of an exchange and what it takes however few the tokens.
+struct ExchangeWork {
+  Duration start;   ///< launch, synchronisation of the group, queues that fill
+  Duration moving;  ///< copies through the SMs
+};
+
+/// Cost through `sms` SMs, half of which send and half receive:
+///   dispatch: tokens * t + G * k + (G + r N) * copy / b,
+///   combine:  (G + s T + 2 r N) * copy / b,
+/// all over `sms`, with T tokens, G copies to GPUs and N to nodes; t and k read routing and
+/// bookkeeping, b is what an SM moves, r what a copy through the NIC costs, s the sum of a token.
+/// A combine adds copies up where they leave a node, hence twice r.
+/// @param sms  > 0
+/// Source: DeepEP's normal kernels; the form is ours, fitted on traces/h100/deepep_normal_*.csv.
+/// Not modelled: links; chunk sizes of the queues; unequal shares of channels.
+ExchangeWork exchange_work(const ExchangeShape& shape, const CommunicationConstants& constants,
+                           int sms);
+
+}  // namespace pipecast
