@@ -179,6 +179,21 @@ Launch clocked(Launch launch, const Product& product, const GpuSpec& gpu,
   return launch;
 }
 
+/// Whether an outlined launch surely takes at least as long as a clocked one of the same product.
+bool cannot_win(const Launch& launch, const Launch& best) {
+  // No part is shorter. More cycles take more time even though the clock falls less, as long as a
+  // loaded chip keeps half of its highest clock.
+  if (launch.busy_cycles >= best.busy_cycles && launch.memory_seconds >= best.memory_seconds &&
+      launch.reduction_seconds >= best.reduction_seconds) {
+    return true;
+  }
+  // At the highest clock and with perfect overlap; rounding may bring it above the time itself.
+  constexpr double kRounding = 1e-12;
+  const double least =
+      std::max(launch.busy_seconds, launch.memory_seconds) + launch.reduction_seconds;
+  return least * (1 - kRounding) >= best.seconds;
+}
+
 Launch best_launch(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
                    int sms) {
   const auto of = [&](GemmTile tile, int splits) {
@@ -189,21 +204,13 @@ Launch best_launch(const Product& product, const GpuSpec& gpu, const Calibration
     return clocked(of(tile, 1), product, gpu, calibration);
   }
   Launch best;
-  double shortest = 0;
   for (const GemmTile tile : bf16_tiles()) {
     for (const int splits : kSplits) {
       if (splits > 1 && tile.count(product.extents) * splits > sms) break;  // enough blocks
       Launch launch = of(tile, splits);
-      // At the highest clock and with perfect overlap; rounding may bring it above the time itself.
-      const double least =
-          std::max(launch.busy_seconds, launch.memory_seconds) + launch.reduction_seconds;
-      constexpr double kRounding = 1e-12;
-      if (best.tile.m > 0 && least * (1 - kRounding) >= shortest) continue;
+      if (best.tile.m > 0 && cannot_win(launch, best)) continue;
       launch = clocked(launch, product, gpu, calibration);
-      if (best.tile.m == 0 || launch.seconds < shortest) {
-        best = launch;
-        shortest = launch.seconds;
-      }
+      if (best.tile.m == 0 || launch.seconds < best.seconds) best = launch;
     }
   }
   return best;
