@@ -1,9 +1,11 @@
-/// Kernel costs a second on one core: matrix products of ever new shapes, and remembered ones.
+/// Kernel costs a second on one core: matrix products of ever new shapes, remembered ones, and one
+/// grouped product with ever new loads.
 #include <benchmark/benchmark.h>
 
 #include "app/config/load.hpp"
 #include "base/random.hpp"
 #include "model/operations/product_shapes.hpp"
+#include "model/ops/grouped_gemm.hpp"
 #include "model/ops/kernel_memo.hpp"
 
 namespace {
@@ -62,6 +64,39 @@ void remembered_shapes(benchmark::State& state) {
   state.SetItemsProcessed(static_cast<std::int64_t>(shapes.size()) * state.iterations());
 }
 BENCHMARK(remembered_shapes)->ArgName("shapes")->Arg(256)->Arg(16'384);
+
+/// The experts of one GPU of DeepSeek-V3: gate and up projections of eight experts on 112 SMs, with
+/// loads of up to four times their mean of 4,096 rows.
+constexpr GroupedGemm::Shape kExperts{.n = 4'096, .k = 7'168, .groups = 8};
+constexpr int kSms = 112;
+constexpr std::int64_t kMostRows = 4 * 8 * 4'096;
+
+void uneven_groups(benchmark::State& state) {
+  const GroupedGemm gemm(kExperts, gpu(), calibration(), kSms, kMostRows);
+  constexpr std::size_t kLists = 4'096;
+  constexpr auto kGroups = static_cast<std::size_t>(kExperts.groups);
+  Random random(2, "bench_kernels");
+  std::vector<std::int64_t> rows(kLists * kGroups);
+  for (std::int64_t& r : rows) {
+    r = static_cast<std::int64_t>(random.below(kMostRows / kExperts.groups - kPaddedRows));
+  }
+  for (auto iteration : state) {
+    for (std::size_t i = 0; i < kLists; ++i) {
+      benchmark::DoNotOptimize(gemm.time(std::span(rows).subspan(i * kGroups, kGroups)));
+    }
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(kLists) * state.iterations());
+}
+BENCHMARK(uneven_groups)->Unit(benchmark::kMicrosecond);
+
+/// Its preparation: items are numbers of row blocks.
+void grouped_gemm_table(benchmark::State& state) {
+  for (auto iteration : state) {
+    benchmark::DoNotOptimize(GroupedGemm(kExperts, gpu(), calibration(), kSms, kMostRows));
+  }
+  state.SetItemsProcessed(kMostRows / kPaddedRows * state.iterations());
+}
+BENCHMARK(grouped_gemm_table)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 

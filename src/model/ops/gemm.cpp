@@ -2,7 +2,7 @@
 #include <array>
 
 #include "model/operations/product_shapes.hpp"
-#include "model/ops/gemm_model.hpp"
+#include "model/ops/grouped_gemm.hpp"
 
 namespace pipecast {
 
@@ -14,28 +14,19 @@ const Constant& constant(const CalibrationSpec& calibration) {
 }
 
 Product product_of(const Operation& op, ProductKind kind, Fp8Rows rows) {
-  const double element = kind == ProductKind::kBf16 ? 2 : 1;
-  const auto area = [=](std::int64_t a, std::int64_t b) {
-    return element * static_cast<double>(a) * static_cast<double>(b);
-  };
-  // Groups that follow one another are padded to whole tiles, which are read and written too.
-  constexpr std::int64_t kPadding = 128;
-  constexpr double kResultBytes = 2;
-  std::int64_t padding = 0;
   if (rows == Fp8Rows::kContiguous) {
-    padding = op.groups * ceil_div(ceil_div(op.m, op.groups), kPadding) * kPadding - op.m;
+    Product product = contiguous_product(balanced_loads(op.m, op.groups), op.n, op.k);
+    product.options = op.product;
+    return product;
   }
-  const double padded_bytes =
-      static_cast<double>(padding) *
-      (element * static_cast<double>(op.k) + kResultBytes * static_cast<double>(op.n));
+  const double element = kind == ProductKind::kBf16 ? 2 : 1;
   return {.kind = kind,
           .rows = rows,
           .extents = {.rows = ceil_div(op.m, op.groups), .n = op.n, .k = op.k, .groups = op.groups},
           .options = op.product,
           .flops = op.flops.count(),
-          .hbm_bytes = static_cast<double>((op.read + op.written).count()) + padded_bytes,
-          .a_bytes = area(op.m, op.k),
-          .weight_bytes = area(op.n, op.k) * static_cast<double>(op.groups)};
+          .hbm_bytes = static_cast<double>((op.read + op.written).count()),
+          .group_weight_bytes = element * static_cast<double>(op.n) * static_cast<double>(op.k)};
 }
 
 template <ProductKind kKind, Fp8Rows kRows = Fp8Rows::kDense>
@@ -44,8 +35,7 @@ KernelCost cost(const Operation& op, const GpuSpec& gpu, const CalibrationSpec& 
   require(op.m > 0 && op.n > 0 && op.k > 0 && op.groups > 0,
           "{} {}: extents must be positive: m={} n={} k={} groups={}", op.op, op.label, op.m, op.n,
           op.k, op.groups);
-  require(kKind == ProductKind::kBf16 || gpu.fp8_flop_per_clock_per_sm > 0,
-          "{} has no fp8 tensor cores; set plan.precision.gemm to bf16", gpu.name);
+  if (kKind != ProductKind::kBf16) require_fp8(gpu);
   const Fp8Rows rows = op.product.masked ? Fp8Rows::kMasked : kRows;
   return product_cost(product_of(op, kKind, rows), gpu, calibration, sms);
 }

@@ -11,31 +11,11 @@ namespace pipecast {
 
 namespace {
 
-constexpr double kBlockBytes = 128;       // of a row of A or column of B per block of K
-constexpr double kWarpgroupRows = 64;     // rows of one tensor-core instruction
-constexpr double kFp32Lanes = 128;        // FP32 multiply-adds per clock and SM (H100 whitepaper)
-constexpr std::int64_t kRasterRows = 16;  // row blocks that stay while columns pass (DeepGEMM)
+constexpr double kBlockBytes = 128;          // of a row of A or column of B per block of K
+constexpr std::int64_t kWarpgroupRows = 64;  // rows of one tensor-core instruction
+constexpr double kFp32Lanes = 128;  // FP32 multiply-adds per clock and SM (H100 whitepaper)
 
-// Tiles and splits of K that cuBLAS's Hopper kernels offer; the fastest for the shape is taken, as
-// its heuristic aims to. Together they cover what the H100 table's times show.
-constexpr std::array<GemmTile, 18> kBf16Tiles = {{{64, 32},
-                                                  {64, 64},
-                                                  {64, 96},
-                                                  {64, 128},
-                                                  {64, 160},
-                                                  {64, 192},
-                                                  {64, 256},
-                                                  {128, 64},
-                                                  {128, 96},
-                                                  {128, 128},
-                                                  {128, 160},
-                                                  {128, 192},
-                                                  {128, 256},
-                                                  {192, 64},
-                                                  {192, 128},
-                                                  {256, 64},
-                                                  {256, 96},
-                                                  {256, 128}}};
+// Splits of K that cuBLAS's Hopper kernels offer.
 constexpr std::array kSplits = {1, 2, 3, 4, 8, 16, 32};
 
 bool is_fp8(const Product& product) { return product.kind != ProductKind::kBf16; }
@@ -77,23 +57,6 @@ double overlapped(double a, double b) { return std::cbrt(a * a * a + b * b * b);
 /// products varies at equal products).
 double overlapped_in_groups(double a, double b) { return std::hypot(a, b); }
 
-double streaming_rate(const GpuSpec& gpu, const CalibrationSpec& calibration) {
-  return gpu.hbm_bandwidth.count() * calibration.product.hbm.value;
-}
-
-/// Bytes from HBM with the re-reads of an operand that L2 cannot hold while tiles are visited in
-/// bands of kRasterRows row blocks.
-double hbm_bytes(const Product& product, GemmTile tile, const GpuSpec& gpu) {
-  const auto capacity = static_cast<double>(gpu.l2_capacity.count());
-  if (product.a_bytes + product.weight_bytes <= capacity) return product.hbm_bytes;
-  const double bands = static_cast<double>(
-      ceil_div(ceil_div(product.extents.rows, std::int64_t{tile.m}), kRasterRows));
-  const double band = product.a_bytes / (bands * static_cast<double>(product.extents.groups));
-  const double weights = product.weight_bytes / static_cast<double>(product.extents.groups);
-  if (band + weights <= capacity) return product.hbm_bytes;
-  return product.hbm_bytes + (bands - 1) * product.weight_bytes;
-}
-
 /// What one launch comes to with one tile; all in cycles but the seconds.
 struct Launch {
   GemmTile tile;
@@ -111,14 +74,14 @@ struct Launch {
   double busy_seconds = 0;
   double memory_seconds = 0;
   double reduction_seconds = 0;  // of the splits
-  bool grouped = false;
-
-  [[nodiscard]] double seconds() const {
-    return (grouped ? overlapped_in_groups(busy_seconds, memory_seconds)
-                    : overlapped(busy_seconds, memory_seconds)) +
-           reduction_seconds;
-  }
+  double seconds = 0;            // but for what comes before and after
 };
+
+/// Rows of all groups with those that fill them up to multiples of `block` or of the padding.
+std::int64_t padded_rows(const ProductExtents& extents, std::int64_t block) {
+  if (extents.padded_blocks > 0) return extents.padded_blocks * kPaddedRows;
+  return extents.groups * ceil_div(extents.rows, block) * block;
+}
 
 /// What a launch of one wave takes more than one of many waves per block of K.
 double one_wave_stall(const Product& product, const Launch& launch, int sms,
@@ -129,10 +92,8 @@ double one_wave_stall(const Product& product, const Launch& launch, int sms,
   const double size = results(launch.tile);
   if (size == 20480) return loop * (constants.one_wave_factor.value - 1);
   if (size != 24576 && size != 32768) return 0;
-  const double rows =
-      std::ceil(static_cast<double>(product.extents.rows) / kWarpgroupRows) * kWarpgroupRows;
-  const double share = rows * static_cast<double>(product.extents.groups) *
-                       static_cast<double>(launch.tile.column_blocks(product.extents)) /
+  const double rows = static_cast<double>(padded_rows(product.extents, kWarpgroupRows));
+  const double share = rows * static_cast<double>(launch.tile.column_blocks(product.extents)) /
                        (static_cast<double>(sms) * launch.tile.m);
   return share > kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
 }
@@ -150,6 +111,10 @@ GemmTile tile_of(const Product& product, const CalibrationSpec& calibration, int
         "no kernel has tiles of {} x {}: rows are 64, 128, 192 or 256, columns a multiple of 16 "
         "up to 256, and together at most 32,768 results fit the registers",
         options.block_m, options.block_n);
+    require(product.extents.padded_blocks == 0 || options.block_m <= kPaddedRows,
+            "groups that follow one another are padded to {} rows: no kernel has tiles of {} for "
+            "them; see the option masked",
+            kPaddedRows, options.block_m);
     return {options.block_m, options.block_n};
   }
   return fp8_tile(product.extents, product.rows, sms,
@@ -171,24 +136,25 @@ Launch outline(const Product& product, GemmTile tile, int splits, const GpuSpec&
       is_fp8(product) ? constants.epilogue_cycles_fp8 : constants.epilogue_cycles_bf16;
   launch.epilogue =
       launch.waves * per_128.value * results(tile) / 128 * unevenness(product, tile, constants);
-  // Rows beyond the matrix are filled with zeros one by one on their way into shared memory.
-  constexpr std::int64_t kRows = 64;
-  const std::int64_t missing = (kRows - product.extents.rows % kRows) % kRows;
-  launch.partial = is_fp8(product) ? launch.blocks * constants.partial_row_cycles.value *
-                                         static_cast<double>(missing)
-                                   : 0;
+  // Rows beyond the matrix are filled with zeros one by one on their way into shared memory; the
+  // padding between groups lies in memory.
+  const std::int64_t missing =
+      (kWarpgroupRows - product.extents.rows % kWarpgroupRows) % kWarpgroupRows;
+  const bool filled = is_fp8(product) && product.extents.padded_blocks == 0;
+  launch.partial =
+      filled ? launch.blocks * constants.partial_row_cycles.value * static_cast<double>(missing)
+             : 0;
   launch.busy_cycles = launch.waves * launch.blocks * launch.loop.cycles() + launch.stall +
                        launch.epilogue + launch.partial;
-  launch.hbm_bytes = hbm_bytes(product, tile, gpu);
-  launch.memory_seconds = launch.hbm_bytes / streaming_rate(gpu, calibration);
+  launch.hbm_bytes = product_bytes(product, tile, gpu);
+  launch.memory_seconds = launch.hbm_bytes / product_streaming_rate(gpu, calibration);
   if (splits > 1) {
     // A second kernel reads the FP32 sums that the first has written.
     const double sums = 2.0 * 4.0 * splits * static_cast<double>(product.extents.rows) *
                         static_cast<double>(product.extents.n * product.extents.groups);
     launch.reduction_seconds =
-        constants.launch_us.value * 1e-6 + sums / streaming_rate(gpu, calibration);
+        constants.launch_us.value * 1e-6 + sums / product_streaming_rate(gpu, calibration);
   }
-  launch.grouped = product.extents.groups > 1;
   launch.clock = gpu.max_clock;
   launch.busy_seconds = launch.busy_cycles / launch.clock.count();
   return launch;
@@ -199,10 +165,33 @@ Launch clocked(Launch launch, const Product& product, const GpuSpec& gpu,
                const CalibrationSpec& calibration) {
   const double per_clock =
       is_fp8(product) ? gpu.fp8_flop_per_clock_per_sm : gpu.bf16_flop_per_clock_per_sm;
-  const double use = product.flops / (per_clock * gpu.sm_count * launch.busy_cycles);
+  // Padding draws power as well.
+  const ProductExtents& extents = product.extents;
+  const double flops = extents.padded_blocks > 0
+                           ? 2.0 * static_cast<double>(extents.padded_blocks * kPaddedRows) *
+                                 static_cast<double>(extents.n) * static_cast<double>(extents.k)
+                           : product.flops;
+  const double use = flops / (per_clock * gpu.sm_count * launch.busy_cycles);
   launch.clock = sustained_clock(gpu, calibration, use, launch.busy_seconds);
   launch.busy_seconds = launch.busy_cycles / launch.clock.count();
+  launch.seconds = overlapped_seconds(extents, launch.busy_seconds, launch.memory_seconds) +
+                   launch.reduction_seconds;
   return launch;
+}
+
+/// Whether an outlined launch surely takes at least as long as a clocked one of the same product.
+bool cannot_win(const Launch& launch, const Launch& best) {
+  // No part is shorter. More cycles take more time even though the clock falls less, as long as a
+  // loaded chip keeps half of its highest clock.
+  if (launch.busy_cycles >= best.busy_cycles && launch.memory_seconds >= best.memory_seconds &&
+      launch.reduction_seconds >= best.reduction_seconds) {
+    return true;
+  }
+  // At the highest clock and with perfect overlap; rounding may bring it above the time itself.
+  constexpr double kRounding = 1e-12;
+  const double least =
+      std::max(launch.busy_seconds, launch.memory_seconds) + launch.reduction_seconds;
+  return least * (1 - kRounding) >= best.seconds;
 }
 
 Launch best_launch(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
@@ -215,24 +204,20 @@ Launch best_launch(const Product& product, const GpuSpec& gpu, const Calibration
     return clocked(of(tile, 1), product, gpu, calibration);
   }
   Launch best;
-  double shortest = 0;
-  for (const GemmTile tile : kBf16Tiles) {
+  for (const GemmTile tile : bf16_tiles()) {
     for (const int splits : kSplits) {
       if (splits > 1 && tile.count(product.extents) * splits > sms) break;  // enough blocks
-      const Launch launch = of(tile, splits);
-      const double seconds =
-          std::max(launch.busy_seconds, launch.memory_seconds) + launch.reduction_seconds;
-      if (best.tile.m == 0 || seconds < shortest) {
-        best = launch;
-        shortest = seconds;
-      }
+      Launch launch = of(tile, splits);
+      if (best.tile.m > 0 && cannot_win(launch, best)) continue;
+      launch = clocked(launch, product, gpu, calibration);
+      if (best.tile.m == 0 || launch.seconds < best.seconds) best = launch;
     }
   }
-  return clocked(best, product, gpu, calibration);
+  return best;
 }
 
 Limit limit_of(const Launch& launch, const Product& product, double launch_seconds, int sms) {
-  if (launch_seconds > launch.seconds()) return Limit::kLatency;
+  if (launch_seconds > launch.seconds) return Limit::kLatency;
   if (launch.memory_seconds > launch.busy_seconds) return Limit::kHbm;
   const double loops = launch.waves * launch.blocks;
   const double tensor = loops * launch.loop.tensor;
@@ -248,6 +233,32 @@ Limit limit_of(const Launch& launch, const Product& product, double launch_secon
 }
 
 }  // namespace
+
+double product_streaming_rate(const GpuSpec& gpu, const CalibrationSpec& calibration) {
+  return gpu.hbm_bandwidth.count() * calibration.product.hbm.value;
+}
+
+double product_bytes(const Product& product, GemmTile tile, const GpuSpec& gpu) {
+  const ProductExtents& extents = product.extents;
+  const std::int64_t block = extents.padded_blocks > 0 ? kPaddedRows : tile.m;
+  const double element = kBlockBytes / k_per_block(product);
+  const double band = static_cast<double>(kRasterRows * block * extents.k) * element;
+  const auto capacity = static_cast<double>(gpu.l2_capacity.count());
+  if (band + product.group_weight_bytes <= capacity) return product.hbm_bytes;
+  const std::int64_t bands = ceil_div(ceil_div(extents.rows, block), kRasterRows);
+  const std::int64_t later_bands =
+      extents.padded_blocks > 0 ? product.later_bands : extents.groups * (bands - 1);
+  return product.hbm_bytes + static_cast<double>(later_bands) * product.group_weight_bytes;
+}
+
+double overlapped_seconds(const ProductExtents& extents, double busy, double memory) {
+  return extents.groups > 1 ? overlapped_in_groups(busy, memory) : overlapped(busy, memory);
+}
+
+void require_fp8(const GpuSpec& gpu) {
+  require(gpu.fp8_flop_per_clock_per_sm > 0,
+          "{} has no fp8 tensor cores; set plan.precision.gemm to bf16", gpu.name);
+}
 
 TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
                    const CalibrationSpec& calibration) {
@@ -272,8 +283,9 @@ TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
     loop.promotion = loop.tensor * (constants.issue_bf16.value - 1);
   }
   loop.from_l2 = (tile.m + tile.n) * kBlockBytes / gpu.l2_bytes_per_clock_per_sm;
-  loop.from_smem = std::ceil(tile.m / kWarpgroupRows) * (kWarpgroupRows + tile.n) * kBlockBytes /
-                   gpu.shared_memory_bytes_per_clock_per_sm;
+  loop.from_smem =
+      static_cast<double>(ceil_div(tile.m, kWarpgroupRows) * (kWarpgroupRows + tile.n)) *
+      kBlockBytes / gpu.shared_memory_bytes_per_clock_per_sm;
   loop.feed = std::max(0.0, std::max(loop.from_l2, loop.from_smem) - loop.cycles());
   return loop;
 }
@@ -289,8 +301,13 @@ double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuS
   const double bytes = 3.0 * static_cast<double>(rows) * static_cast<double>(columns);
   const double blocks = static_cast<double>(groups / std::gcd(groups, kGroupsPerBlock));
   return constants.cast_launch_us.value * 1e-6 +
-         overlapped(bytes / streaming_rate(gpu, calibration),
+         overlapped(bytes / product_streaming_rate(gpu, calibration),
                     blocks / (constants.cast_blocks_per_us.value * 1e6));
+}
+
+double busy_seconds(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                    int sms) {
+  return best_launch(product, gpu, calibration, sms).busy_seconds;
 }
 
 KernelCost product_cost(const Product& product, const GpuSpec& gpu,
@@ -305,7 +322,7 @@ KernelCost product_cost(const Product& product, const GpuSpec& gpu,
   const double clock = launch.clock.count();
   const double loops = launch.waves * launch.blocks;
   KernelCost cost;
-  const double seconds = launch_seconds + cast_seconds + launch.seconds();
+  const double seconds = launch_seconds + cast_seconds + launch.seconds;
   cost.time = duration_from_seconds(seconds);
   cost.cycles = seconds * clock;
   cost.clock = launch.clock;
@@ -325,7 +342,7 @@ KernelCost product_cost(const Product& product, const GpuSpec& gpu,
        {"feed", loops * launch.loop.feed + launch.stall},
        {"partial rows", launch.partial},
        {"epilogue", launch.epilogue},
-       {"memory", (launch.seconds() - launch.busy_seconds - launch.reduction_seconds) * clock},
+       {"memory", (launch.seconds - launch.busy_seconds - launch.reduction_seconds) * clock},
        {is_fp8(product) ? "cast" : "sum of splits",
         (cast_seconds + launch.reduction_seconds) * clock}}};
   return cost;

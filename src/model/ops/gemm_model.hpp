@@ -25,12 +25,17 @@ struct Product {
   ProductKind kind{};
   Fp8Rows rows = Fp8Rows::kDense;  ///< tiles that an FP8 kernel of this sort offers
   ProductExtents extents;
-  ProductOptions options;
-  double flops = 0;         ///< useful ones
-  double hbm_bytes = 0;     ///< every operand and result once
-  double a_bytes = 0;       ///< of it, A
-  double weight_bytes = 0;  ///< of it, B of all groups
+  ProductOptions options{};
+  double flops = 0;               ///< useful ones
+  double hbm_bytes = 0;           ///< every operand and result once
+  double group_weight_bytes = 0;  ///< of it, B of one group
+  /// Where groups are padded: bands of kRasterRows row blocks but the first of its group, each of
+  /// which reads B once more if L2 cannot hold it.
+  std::int64_t later_bands = 0;
 };
+
+/// Row blocks that stay in L2 while column blocks pass (DeepGEMM).
+inline constexpr std::int64_t kRasterRows = 16;
 
 /// Cycles of one tile's main loop per block of K.
 struct TileLoop {
@@ -46,7 +51,26 @@ struct TileLoop {
 TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
                    const CalibrationSpec& calibration);
 
+/// Bytes from and to HBM, with the re-reads of B where L2 cannot hold it beside a band of A: tiles
+/// are visited in bands of kRasterRows row blocks.
+double product_bytes(const Product& product, GemmTile tile, const GpuSpec& gpu);
+
+/// Bytes per second at which operands stream.
+double product_streaming_rate(const GpuSpec& gpu, const CalibrationSpec& calibration);
+
+/// Seconds of the busiest SM at the clock that the product leaves the chip; launch and memory
+/// apart.
+double busy_seconds(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
+                    int sms);
+
+/// Seconds of SMs and HBM together, which overlap imperfectly.
+double overlapped_seconds(const ProductExtents& extents, double busy, double memory);
+
+/// @throws Error if the GPU's tensor cores know no FP8
+void require_fp8(const GpuSpec& gpu);
+
 /// @param sms  1 .. gpu.sm_count
+/// @throws Error for a tile that no kernel has
 KernelCost product_cost(const Product& product, const GpuSpec& gpu,
                         const CalibrationSpec& calibration, int sms);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/units.hpp"
 
@@ -13,7 +14,13 @@ struct ProductExtents {
   std::int64_t n = 0;
   std::int64_t k = 0;
   std::int64_t groups = 1;
+  /// Where groups follow one another, each padded to whole blocks of kPaddedRows rows: these blocks
+  /// of all groups together, however uneven the groups are. 0: every group has `rows` of its own.
+  std::int64_t padded_blocks = 0;
 };
+
+/// Rows to which groups that follow one another are padded (DeepGEMM).
+inline constexpr int kPaddedRows = 128;
 
 /// Rows and columns of C that one thread block computes at a time.
 struct GemmTile {
@@ -21,6 +28,7 @@ struct GemmTile {
   int n = 0;
 
   [[nodiscard]] std::int64_t row_blocks(const ProductExtents& p) const {
+    if (p.padded_blocks > 0) return p.padded_blocks * (kPaddedRows / m);
     return p.groups * ceil_div(p.rows, std::int64_t{m});
   }
   [[nodiscard]] std::int64_t column_blocks(const ProductExtents& p) const {
@@ -47,5 +55,9 @@ enum class Fp8Rows : std::uint8_t {
 /// @param largest  rows and columns of the largest tiles that the kernel's version offers: 128 or
 ///                 more, 16 .. 192
 GemmTile fp8_tile(const ProductExtents& p, Fp8Rows rows, int sms, GemmTile largest);
+
+/// Tiles that cuBLAS's Hopper kernels offer; the fastest for the shape is taken, as its heuristic
+/// aims to.
+std::span<const GemmTile> bf16_tiles();
 
 }  // namespace pipecast

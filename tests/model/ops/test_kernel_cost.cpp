@@ -2,6 +2,7 @@
 
 #include "machines.hpp"
 #include "model/operations/operation_kinds.hpp"
+#include "model/operations/product_shapes.hpp"
 #include "model/ops/kernel_cost.hpp"
 
 using namespace pipecast;
@@ -9,25 +10,22 @@ using namespace pipecast::testing;
 
 namespace {
 
-constexpr std::int64_t kTile = 128;  // rows and columns of an output tile
-
-/// A matrix product of BF16 or FP8 operands with BF16 results.
-Operation product(std::string_view op, std::int64_t m, std::int64_t n, std::int64_t k) {
-  const std::int64_t element = op.find("fp8") == std::string_view::npos ? 2 : 1;
-  return {.op = op,
-          .label = "test",
-          .m = m,
-          .n = n,
-          .k = k,
-          .flops =
-              Flops(2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k)),
-          .read = Bytes((m * k + k * n) * element),
-          .written = Bytes(m * n * 2)};
+/// An operation of these extents: a matrix product or attention of BF16 or FP8 operands, or the
+/// memory traffic of one.
+Operation operation(std::string_view op, std::int64_t m, std::int64_t n, std::int64_t k) {
+  const bool gemm = op.find("gemm") != std::string_view::npos;
+  Operation out = product_operation(gemm ? op : "gemm_bf16", m, n, k, 1);
+  out.op = op;
+  out.label = "test";
+  return out;
 }
 
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
+bool is_product(std::string_view op) { return contains(op, "gemm"); }
+/// FP8 products take the tile of fewest waves, which need not be the fastest: test_gemm.cpp.
+bool chooses_tiles(std::string_view op) { return is_product(op) && contains(op, "fp8"); }
 /// Their shape is one of their own; test_attention.cpp holds them to the same laws.
 bool is_attention(std::string_view op) {
   return op == "attention_fwd" || op == "attention_bwd" || op == "attention_decode";
@@ -64,9 +62,11 @@ TEST_CASE("no kernel is faster than its roofline", "[ops][property]") {
   for (const std::string& name : Registry<KernelKind>::instance().names()) {
     if (is_exchange(name) || is_attention(name)) continue;
     CAPTURE(name, sms, m, k);
-    const Operation op = product(name, m, 1000, k);
+    const Operation op = operation(name, m, 1000, k);
     const KernelCost cost = kernel_cost(op, gpu, ideal_calibration(), sms);
-    REQUIRE(cost.hbm_bytes == op.read + op.written);
+    // Products read some operands again, and padding.
+    REQUIRE(cost.hbm_bytes >= op.read + op.written);
+    if (!is_product(name)) REQUIRE(cost.hbm_bytes == op.read + op.written);
     REQUIRE(cost.time >= cost.hbm_bytes / gpu.hbm_bandwidth);
     if (!is_product(name)) continue;
     const Precision precision = contains(name, "fp8") ? Precision::kFp8 : Precision::kBf16;
@@ -80,12 +80,12 @@ TEST_CASE("kernels never get faster with a larger extent", "[ops][property]") {
   const std::int64_t k = GENERATE(take(3, random(1, 8'000)));
   const int sms = GENERATE(33, 100);
   for (const std::string& name : Registry<KernelKind>::instance().names()) {
-    if (is_attention(name)) continue;
+    if (is_attention(name) || chooses_tiles(name)) continue;
     CAPTURE(name, m, n, k, sms);
-    const Duration base = time_of(product(name, m, n, k), sms);
-    REQUIRE(time_of(product(name, m + 1, n, k), sms) + kRounding >= base);
-    REQUIRE(time_of(product(name, m, n + 1, k), sms) + kRounding >= base);
-    REQUIRE(time_of(product(name, m, n, k + 1), sms) + kRounding >= base);
+    const Duration base = time_of(operation(name, m, n, k), sms);
+    REQUIRE(time_of(operation(name, m + 1, n, k), sms) + kRounding >= base);
+    REQUIRE(time_of(operation(name, m, n + 1, k), sms) + kRounding >= base);
+    REQUIRE(time_of(operation(name, m, n, k + 1), sms) + kRounding >= base);
   }
 }
 
@@ -97,46 +97,17 @@ TEST_CASE("more bandwidth, a faster clock or more SMs never slow a kernel", "[op
   wider.hbm_bandwidth = 2 * gpu.hbm_bandwidth;
   GpuSpec faster = gpu;
   faster.tensor_clock = 2 * gpu.tensor_clock;
+  faster.max_clock = 2 * gpu.max_clock;
   for (const std::string& name : Registry<KernelKind>::instance().names()) {
     if (is_attention(name)) continue;
     CAPTURE(name, m, sms);
-    const Operation op = product(name, m, 1000, 777);
+    const Operation op = operation(name, m, 1000, 777);
     const Duration base = time_of(op, sms, gpu);
     REQUIRE(time_of(op, sms, wider) <= base);
     REQUIRE(time_of(op, sms, faster) <= base);
+    if (chooses_tiles(name)) continue;
     REQUIRE(time_of(op, sms + 1, gpu) <= base + kRounding);
   }
-}
-
-TEST_CASE("a product takes as many waves as its tiles need: one more at k * SMs + 1", "[ops]") {
-  const int sms = GENERATE(1, 20, 100);
-  const int waves = GENERATE(1, 2, 7);
-  const std::int64_t k = 4096;
-  GpuSpec gpu = round_gpu();
-  gpu.hbm_bandwidth = Bandwidth(1e30);  // leaves the tensor cores as the only limit
-  const auto time = [&](std::int64_t tiles) {
-    return static_cast<double>(
-        time_of(product("gemm_bf16", tiles * kTile, kTile, k), sms, gpu).count());
-  };
-  // One tile on one SM: 2 * 128 * 128 * k flop at 1000 flop per cycle of 1 ns.
-  const double tile_ps = 2.0 * kTile * kTile * static_cast<double>(k) / 1000 * 1000;
-  CAPTURE(sms, waves);
-  REQUIRE(time(waves * sms) == Approx(waves * tile_ps).epsilon(1e-12));
-  REQUIRE(time(waves * sms + 1) == Approx((waves + 1) * tile_ps).epsilon(1e-12));
-}
-
-TEST_CASE("a part of a tile takes as long as the whole", "[ops]") {
-  const std::int64_t k = 4096;
-  GpuSpec gpu = round_gpu();
-  gpu.hbm_bandwidth = Bandwidth(1e30);
-  const auto time = [&](std::int64_t m, std::int64_t groups) {
-    Operation op = product("grouped_gemm_fp8", m, kTile, k);
-    op.groups = groups;
-    return static_cast<double>(time_of(op, 100, gpu).count());
-  };
-  REQUIRE(time(1, 1) == Approx(time(kTile, 1)).epsilon(1e-9));
-  // 64 rows for each of 200 groups are 200 half tiles: two waves instead of one.
-  REQUIRE(time(100 * kTile, 200) == Approx(2 * time(100 * kTile, 1)).epsilon(1e-9));
 }
 
 TEST_CASE("a kernel says what limits it", "[ops]") {
@@ -145,9 +116,9 @@ TEST_CASE("a kernel says what limits it", "[ops]") {
   const auto cost = [&](const Operation& op) {
     return kernel_cost(op, round_gpu(), calibration, 100);
   };
-  const KernelCost large = cost(product("gemm_bf16", 12'800, 12'800, 12'800));
+  const KernelCost large = cost(operation("gemm_bf16", 12'800, 12'800, 12'800));
   REQUIRE(name_of(large.limited_by) == "tensor");
-  const KernelCost flat = cost(product("gemm_bf16", 12'800, 12'800, 1));
+  const KernelCost flat = cost(operation("gemm_bf16", 12'800, 12'800, 1));
   REQUIRE(name_of(flat.limited_by) == "hbm");
   const KernelCost small = cost({.op = "elementwise", .read = Bytes(1)});
   REQUIRE(name_of(small.limited_by) == "latency");
@@ -156,19 +127,15 @@ TEST_CASE("a kernel says what limits it", "[ops]") {
   REQUIRE(small.time <= microseconds(2) + picoseconds(1) + kRounding);
 }
 
-TEST_CASE("an efficiency divides the time of the tensor kernels it belongs to", "[ops][property]") {
+TEST_CASE("a product takes longer with more of the constant that decides its time", "[ops]") {
   for (const std::string& name : Registry<KernelKind>::instance().names()) {
+    if (!is_product(name)) continue;
     CAPTURE(name);
-    if (!contains(name, "gemm")) continue;
-    const Operation op = product(name, 100 * kTile, kTile, 8192);
-    CalibrationSpec halved = ideal_calibration();
-    auto& constant =
-        const_cast<Constant&>(Registry<KernelKind>::instance().find(name).constant(halved));
-    constant.value = 0.5;
-    const Duration whole = time_of(op, 100);
-    const Duration half = kernel_cost(op, round_gpu(), halved, 100).time;
-    REQUIRE(static_cast<double>(half.count()) ==
-            Approx(2 * static_cast<double>(whole.count())).epsilon(1e-9));
+    const Operation op = operation(name, 12'800, 128, 8'192);
+    CalibrationSpec slower = ideal_calibration();
+    const auto& constant = Registry<KernelKind>::instance().find(name).constant(slower);
+    const_cast<Constant&>(constant).value += 1;
+    REQUIRE(kernel_cost(op, round_gpu(), slower, 100).time > time_of(op, 100));
   }
 }
 
@@ -177,15 +144,15 @@ TEST_CASE("FP8 products are refused where the tensor cores know no FP8", "[ops]"
   a100.name = "a100";
   a100.fp8_flop_per_clock_per_sm = 0;
   const auto* const op = GENERATE("gemm_fp8", "grouped_gemm_fp8", "gemm_fp8_wgrad");
-  REQUIRE_THROWS_WITH(time_of(product(op, 1, 1, 1), 100, a100),
+  REQUIRE_THROWS_WITH(time_of(operation(op, 1, 1, 1), 100, a100),
                       "a100 has no fp8 tensor cores; set plan.precision.gemm to bf16");
-  REQUIRE_NOTHROW(time_of(product("gemm_bf16", 1, 1, 1), 100, a100));
+  REQUIRE_NOTHROW(time_of(operation("gemm_bf16", 1, 1, 1), 100, a100));
 }
 
 TEST_CASE("a product without extent is refused", "[ops]") {
-  REQUIRE_THROWS_WITH(time_of(product("gemm_bf16", 0, 1, 2), 100),
+  REQUIRE_THROWS_WITH(time_of(operation("gemm_bf16", 0, 1, 2), 100),
                       "gemm_bf16 test: extents must be positive: m=0 n=1 k=2 groups=1");
-  Operation op = product("gemm_bf16", 1, 1, 1);
+  Operation op = operation("gemm_bf16", 1, 1, 1);
   op.groups = 0;
   REQUIRE_THROWS_WITH(time_of(op, 100),
                       "gemm_bf16 test: extents must be positive: m=1 n=1 k=1 groups=0");
