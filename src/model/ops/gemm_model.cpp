@@ -95,7 +95,7 @@ double one_wave_stall(const Product& product, const Launch& launch, int sms,
   const double rows = static_cast<double>(padded_rows(product.extents, kWarpgroupRows));
   const double share = rows * static_cast<double>(launch.tile.column_blocks(product.extents)) /
                        (static_cast<double>(sms) * launch.tile.m);
-  return share > kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
+  return share >= kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
 }
 
 /// The tile that the options ask for or an FP8 kernel picks.
