@@ -225,16 +225,16 @@ TEST_CASE("a study that cannot be run says which", "[calibration]") {
                       "study 'test': least squares: 1 rows cannot determine 2 parameters");
   study.rows.clear();
   REQUIRE_THROWS_WITH(run_study(study, calibration), "study 'test': no rows to fit on: made up");
-  study.constants.push_back({"tensor.gemm", {}});
+  study.constants.push_back({"product.gemm", {}});
   REQUIRE_THROWS_WITH(run_study(study, calibration),
-                      "study 'test': there is no constant 'tensor.gemm'");
+                      "study 'test': there is no constant 'product.gemm'");
 }
 
 TEST_CASE("studies fit every constant of a calibration once", "[calibration]") {
   const FitStudy study = study_of(5, 2, 0, 0.01);
   REQUIRE_THROWS_WITH(fit_calibration("h800", {study, study}),
                       "study 'test': 'product.hbm' is fitted already");
-  REQUIRE_THROWS_WITH(fit_calibration("h800", {study}), Contains("no study fits 'clock."));
+  REQUIRE_THROWS_WITH(fit_calibration("h800", {study}), Contains("no study fits '"));
 }
 
 TEST_CASE("later studies rest on the fitted values of earlier ones, and the reverse",
@@ -250,7 +250,7 @@ TEST_CASE("later studies rest on the fitted values of earlier ones, and the reve
     if (named.name == "product.hbm" || named.name == "latency.kernel_us") continue;
     rest.constants.push_back({named.name, {.start = 2, .low = 1, .high = 3}});
   }
-  for (int i = 0; i < 100; ++i) {  // more than there are constants
+  for (int i = 0; i < 80; ++i) {
     rest.rows.push_back({.predict = [](const CalibrationSpec&) { return 1.0; },
                          .measured = 1,
                          .group = std::to_string(i)});
@@ -273,6 +273,6 @@ TEST_CASE("later studies rest on the fitted values of earlier ones, and the reve
   REQUIRE_THAT(yaml, Contains("  hbm:  # 100 rows of 20 shapes, median error "));
   REQUIRE_THAT(yaml, Contains("; left out: "));
   for (const FreeConstant& free : rest.constants) {
-    REQUIRE_THAT(yaml, Contains("  " + free.name.substr(free.name.find('.') + 1) + ":  # 100 rows"));
+    REQUIRE_THAT(yaml, Contains("  " + free.name.substr(free.name.find('.') + 1) + ":  # 80 rows"));
   }
 }
