@@ -6,8 +6,11 @@
 #   ...
 #   ```
 #
-# must be what the program prints now, but for the line on its own time and memory. With --update the blocks are
-# written anew.
+# must be what the program prints now, but for the line on its own time and memory; a block
+#
+#   <!-- output: tests/docs/SCRIPT.sh ARGUMENTS -->
+#
+# what that script prints, which finds the program under $PIPECAST. With --update the blocks are written anew.
 #
 #   check_output.sh [--update] PROGRAM DOCUMENT...     (from the project's root)
 set -euo pipefail
@@ -17,6 +20,7 @@ if [ "$1" = --update ]; then update=yes; shift; fi
 program=$1
 shift
 export NO_COLOR=1
+export PIPECAST=$program
 
 # The document with every block replaced by what the program prints.
 render() {
@@ -27,12 +31,13 @@ render() {
       skipping=no
     fi
     printf '%s\n' "$line"
-    if [[ $line == '<!-- output: pipecast '*' -->' ]]; then
-      local arguments=${line#'<!-- output: pipecast '}
+    if [[ $line == '<!-- output: '*' -->' ]]; then
+      local arguments=${line#'<!-- output: '}
       read -r -a words <<<"${arguments%' -->'}"
       IFS= read -r line
       printf '%s\n' "$line"
-      "$program" "${words[@]}"
+      if [ "${words[0]}" = pipecast ]; then words[0]=$program; fi
+      "${words[@]}"
       skipping=yes
     fi
   done <"$1"

@@ -241,6 +241,7 @@ class StudyRun {
   void write_constant(std::size_t j, const LeastSquaresFit& fit,
                       const std::vector<LeastSquaresFit>& folds) {
     const FitParameter& p = parameters_[j];
+    const std::string& source = study_.constants[j].source;
     double below = -kStandardErrors * std::max(fit.standard_errors[j], jackknife_error(j, folds));
     double above = -below;
     if (const std::vector<WeightedValue> asked = requests(j, fit); !asked.empty()) {
@@ -255,7 +256,7 @@ class StudyRun {
     *constants_[j] = {.value = fit.parameters[j],
                       .low = std::min(fit.parameters[j], end(below)),
                       .high = std::max(fit.parameters[j], end(above)),
-                      .source = study_.source};
+                      .source = source.empty() ? study_.source : source};
   }
 
   const FitStudy& study_;

@@ -17,8 +17,9 @@ namespace pipecast {
 
 /// A constant that a study may move.
 struct FreeConstant {
-  std::string name{};  ///< as constants_of() names it: "tensor.gemm_fp8"
+  std::string name{};  ///< as constants_of() names it: "product.hbm"
   FitParameter parameter{};
+  std::string source{};  ///< of the rows that decide it, for people; empty: the study's
 };
 
 /// A constant that is not fitted here: read in a source, or fitted on another GPU.

@@ -486,6 +486,10 @@ RooflinePicture roofline_picture(const std::vector<KernelTableRow>& rows,
   const FlopRate peak = peak_rate(fastest->operation, gpu, sms);
   out.title = fmt::format("{} on {}", operations_of(rows), gpu.name);
   out.slopes.push_back({"HBM", gpu.hbm_bandwidth});
+  if (gpu.l2_bytes_per_clock_per_sm > 0) {
+    out.slopes.push_back(
+        {"L2", Bandwidth(gpu.l2_bytes_per_clock_per_sm * gpu.tensor_clock.count() * sms)});
+  }
   out.ceilings.push_back(
       {fmt::format("{} peak at {:.2f} GHz", name_of(fastest->operation.precision),
                    gigahertz(gpu.tensor_clock)),
@@ -507,6 +511,9 @@ RooflinePicture roofline_picture(const KernelAnswer& answer, const KernelMachine
   const KernelPrediction& p = answer.prediction;
   RooflinePicture out = roofline_picture({KernelTableRow{p, std::nullopt}}, machine);
   out.subtitle = fmt::format("{}, {}", shape_text(answer), sms_text(p, machine.gpu));
+  if (p.cost.l2_bytes.count() > 0 && out.slopes.size() > 1) {
+    out.second = {p.cost.flops.count() / count(p.cost.l2_bytes), FlopRate(rate_of(p.cost))};
+  }
   out.label = {fmt::format("{}, {}", time_text(p.cost.time), rate_text(rate_of(p.cost))),
                fmt::format("limited by {}", name_of_limit(p.cost.limited_by))};
   return out;

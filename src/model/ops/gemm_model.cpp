@@ -86,7 +86,7 @@ std::int64_t padded_rows(const ProductExtents& extents, std::int64_t block) {
 /// What a launch of one wave takes more than one of many waves per block of K.
 double one_wave_stall(const Product& product, const Launch& launch, int sms,
                       const ProductConstants& constants) {
-  constexpr double kStallingShare = 0.79;  // of the SMs' rows; fewer were not slow
+  constexpr double kStallingShare = 0.8;  // of the SMs' rows; fewer were not slow
   if (launch.waves > 1 || product.kind != ProductKind::kFp8) return 0;
   const double loop = launch.loop.cycles();
   const double size = results(launch.tile);
@@ -95,7 +95,7 @@ double one_wave_stall(const Product& product, const Launch& launch, int sms,
   const double rows = static_cast<double>(padded_rows(product.extents, kWarpgroupRows));
   const double share = rows * static_cast<double>(launch.tile.column_blocks(product.extents)) /
                        (static_cast<double>(sms) * launch.tile.m);
-  return share > kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
+  return share >= kStallingShare ? std::max(0.0, constants.one_wave_cycles.value - loop) : 0;
 }
 
 /// The tile that the options ask for or an FP8 kernel picks.

@@ -30,7 +30,7 @@ struct ProductConstants {
   Constant partial_row_cycles;    ///< per missing row of the last 64 and 128 of K
   Constant hbm;                   ///< fraction of the line rate that operands stream at
   Constant launch_us;             ///< before the first and after the last tile
-  /// Launches of a single wave that keep more than 79 % of the SMs busy were measured far slower
+  /// Launches of a single wave that keep more than 80 % of the SMs busy were measured far slower
   /// than several waves of the same tile (H100 table): a factor at 20,480 results per tile, and
   /// cycles per 128 of K at 24,576 and 32,768. Mechanism unknown; 1 and 0 switch it off.
   Constant one_wave_factor;

@@ -23,7 +23,7 @@ double time_of(double work, double efficiency, double latency) {
 StudyRow row_of(double work, double measured, std::string group) {
   return {.predict =
               [work](const CalibrationSpec& c) {
-                return time_of(work, c.tensor.gemm_fp8.value, c.latency.kernel_us.value);
+                return time_of(work, c.product.hbm.value, c.latency.kernel_us.value);
               },
           .measured = measured,
           .group = std::move(group)};
@@ -34,7 +34,7 @@ StudyRow row_of(double work, double measured, std::string group) {
 FitStudy study_of(int shapes, int repeats, double shape_error, double row_error) {
   FitStudy study{.name = "test",
                  .source = "made up",
-                 .constants = {{"tensor.gemm_fp8", {.start = 0.9, .low = 0.01, .high = 1}},
+                 .constants = {{"product.hbm", {.start = 0.9, .low = 0.01, .high = 1}},
                                {"latency.kernel_us", {.start = 1, .low = 0.1, .high = 100}}}};
   Random random(1, "test of a study");
   for (int s = 0; s < shapes; ++s) {
@@ -66,8 +66,8 @@ TEST_CASE("a study finds the constants that made its rows", "[calibration]") {
   REQUIRE(result.converged);
   REQUIRE(result.rows == 400);
   REQUIRE(result.groups == 40);
-  REQUIRE(result.constants == std::vector<std::string>{"tensor.gemm_fp8", "latency.kernel_us"});
-  for (const auto& [c, truth] : {std::pair{calibration.tensor.gemm_fp8, kEfficiency},
+  REQUIRE(result.constants == std::vector<std::string>{"product.hbm", "latency.kernel_us"});
+  for (const auto& [c, truth] : {std::pair{calibration.product.hbm, kEfficiency},
                                  std::pair{calibration.latency.kernel_us, kLatency}}) {
     REQUIRE(c.low < truth);
     REQUIRE(truth < c.high);
@@ -86,7 +86,7 @@ TEST_CASE("exact rows leave no error, in or out of the fit", "[calibration]") {
   const StudyResult result = run_study(study, calibration);
   REQUIRE(result.fitted.worst < 1e-4);
   REQUIRE(result.left_out->worst < 1e-4);
-  REQUIRE(calibration.tensor.gemm_fp8.value == Approx(kEfficiency).epsilon(1e-4));
+  REQUIRE(calibration.product.hbm.value == Approx(kEfficiency).epsilon(1e-4));
 }
 
 TEST_CASE("cross-validation leaves out whole shapes", "[calibration]") {
@@ -112,7 +112,7 @@ TEST_CASE("ranges know that rows of one shape err alike", "[calibration]") {
     const FitStudy study = study_of(20, 50, shape_error, row_error);
     CalibrationSpec calibration = started(study);
     run_study(study, calibration);
-    return relative_width(calibration.tensor.gemm_fp8);
+    return relative_width(calibration.product.hbm);
   };
   // 50 rows of a shape average their own errors away, not the shape's.
   REQUIRE(width(0.05, 0) > 2 * width(0, 0.05));
@@ -143,10 +143,10 @@ TEST_CASE("ranges stay inside the bounds", "[calibration]") {
   study.constants[0].parameter = {.start = 0.62, .low = 0.6, .high = 0.64};
   CalibrationSpec calibration = started(study);
   run_study(study, calibration);
-  REQUIRE(calibration.tensor.gemm_fp8.low >= 0.6);
-  REQUIRE(calibration.tensor.gemm_fp8.high <= 0.64);
-  REQUIRE(calibration.tensor.gemm_fp8.low <= calibration.tensor.gemm_fp8.value);
-  REQUIRE(calibration.tensor.gemm_fp8.value <= calibration.tensor.gemm_fp8.high);
+  REQUIRE(calibration.product.hbm.low >= 0.6);
+  REQUIRE(calibration.product.hbm.high <= 0.64);
+  REQUIRE(calibration.product.hbm.low <= calibration.product.hbm.value);
+  REQUIRE(calibration.product.hbm.value <= calibration.product.hbm.high);
 }
 
 TEST_CASE("one shape alone is fitted and not cross-validated", "[calibration]") {
@@ -182,8 +182,8 @@ TEST_CASE("a search on part of the rows reports errors of all", "[calibration]")
   CalibrationSpec part = started(study);
   const StudyResult result = run_study(study, part);
   REQUIRE(result.rows == 2000);
-  REQUIRE(part.tensor.gemm_fp8.value != all.tensor.gemm_fp8.value);
-  REQUIRE(part.tensor.gemm_fp8.value == Approx(all.tensor.gemm_fp8.value).epsilon(0.01));
+  REQUIRE(part.product.hbm.value != all.product.hbm.value);
+  REQUIRE(part.product.hbm.value == Approx(all.product.hbm.value).epsilon(0.01));
   REQUIRE(result.fitted.median == Approx(0.6745 * 0.03).epsilon(0.15));
 }
 
@@ -191,13 +191,13 @@ TEST_CASE("appended tables weigh what they are told, whatever their length", "[c
   // Two tables that contradict each other; the longer one has the lesser weight.
   FitStudy study{.name = "weights",
                  .source = "made up",
-                 .constants = {{"tensor.gemm_fp8", {.start = 0.9, .low = 0.01, .high = 1}}},
+                 .constants = {{"product.hbm", {.start = 0.9, .low = 0.01, .high = 1}}},
                  .loss = Loss::kSquares};
   const auto table = [](int rows, double efficiency) {
     std::vector<StudyRow> out;
     for (int i = 0; i < rows; ++i) {
       out.push_back(
-          {.predict = [](const CalibrationSpec& c) { return 1 / c.tensor.gemm_fp8.value; },
+          {.predict = [](const CalibrationSpec& c) { return 1 / c.product.hbm.value; },
            .measured = 1 / efficiency,
            .group = std::to_string(i)});
     }
@@ -208,7 +208,7 @@ TEST_CASE("appended tables weigh what they are told, whatever their length", "[c
   CalibrationSpec calibration = started(study);
   run_study(study, calibration);
   // Squares of logarithms: the weighted geometric mean.
-  REQUIRE(calibration.tensor.gemm_fp8.value ==
+  REQUIRE(calibration.product.hbm.value ==
           Approx(std::exp((3 * std::log(0.5) + std::log(0.8)) / 4)).epsilon(1e-6));
 }
 
@@ -225,16 +225,16 @@ TEST_CASE("a study that cannot be run says which", "[calibration]") {
                       "study 'test': least squares: 1 rows cannot determine 2 parameters");
   study.rows.clear();
   REQUIRE_THROWS_WITH(run_study(study, calibration), "study 'test': no rows to fit on: made up");
-  study.constants.push_back({"tensor.gemm", {}});
+  study.constants.push_back({"product.gemm", {}});
   REQUIRE_THROWS_WITH(run_study(study, calibration),
-                      "study 'test': there is no constant 'tensor.gemm'");
+                      "study 'test': there is no constant 'product.gemm'");
 }
 
 TEST_CASE("studies fit every constant of a calibration once", "[calibration]") {
   const FitStudy study = study_of(5, 2, 0, 0.01);
   REQUIRE_THROWS_WITH(fit_calibration("h800", {study, study}),
-                      "study 'test': 'tensor.gemm_fp8' is fitted already");
-  REQUIRE_THROWS_WITH(fit_calibration("h800", {study}), Contains("no study fits 'tensor."));
+                      "study 'test': 'product.hbm' is fitted already");
+  REQUIRE_THROWS_WITH(fit_calibration("h800", {study}), Contains("no study fits '"));
 }
 
 TEST_CASE("later studies rest on the fitted values of earlier ones, and the reverse",
@@ -247,10 +247,10 @@ TEST_CASE("later studies rest on the fitted values of earlier ones, and the reve
   second.constants.erase(second.constants.begin());
   CalibrationSpec names;
   for (const NamedConstant& named : constants_of(names)) {
-    if (named.name == "tensor.gemm_fp8" || named.name == "latency.kernel_us") continue;
+    if (named.name == "product.hbm" || named.name == "latency.kernel_us") continue;
     rest.constants.push_back({named.name, {.start = 2, .low = 1, .high = 3}});
   }
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 80; ++i) {
     rest.rows.push_back({.predict = [](const CalibrationSpec&) { return 1.0; },
                          .measured = 1,
                          .group = std::to_string(i)});
@@ -269,10 +269,10 @@ TEST_CASE("later studies rest on the fitted values of earlier ones, and the reve
   const std::string yaml = calibration_yaml(fitted, "some command");
   REQUIRE_THAT(yaml, Contains("# Written by `some command`:"));
   REQUIRE_THAT(yaml, Contains("gpu: h100\n"));
-  REQUIRE_THAT(yaml, Contains("tensor:\n"));
-  REQUIRE_THAT(yaml, Contains("  gemm_fp8:  # 100 rows of 20 shapes, median error "));
+  REQUIRE_THAT(yaml, Contains("product:\n"));
+  REQUIRE_THAT(yaml, Contains("  hbm:  # 100 rows of 20 shapes, median error "));
   REQUIRE_THAT(yaml, Contains("; left out: "));
   for (const FreeConstant& free : rest.constants) {
-    REQUIRE_THAT(yaml, Contains("  " + free.name.substr(free.name.find('.') + 1) + ":  # 40 rows"));
+    REQUIRE_THAT(yaml, Contains("  " + free.name.substr(free.name.find('.') + 1) + ":  # 80 rows"));
   }
 }
