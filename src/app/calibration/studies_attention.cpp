@@ -29,7 +29,7 @@ FitStudy attention_on_h100(const StudyInput& input) {
       .source = "traces/h100/mla_prefill_attention.csv and mla_decode_attention.csv",
       .constants =
           {
-              {"attention.throttle_us", {.start = 1800, .low = 1, .high = 1e4}},
+
               microseconds("attention.launch_us", 4, 30),
               exposed("attention.forward_exposed", 0.6),
               exposed("attention.forward_exposed_fp8", 1.1),
@@ -54,16 +54,15 @@ FitStudy attention_on_h100(const StudyInput& input) {
 
 /// Other kernels on the same chip: the softmax is what their versions changed.
 FitStudy attention_forward_on_h800(const StudyInput& input, CalibrationSpec& h100) {
-  return {
-      .name = "attention forward",
-      .source = "traces/h800_kernels/mla_prefill_attention.csv, all else as on H100",
-      .constants = {exposed("attention.forward_exposed", 0.6)},
-      .stated = as_on_h100(
-          h100, {"attention.throttle_us", "attention.launch_us", "attention.forward_exposed_fp8",
-                 "attention.forward_tile_cycles", "attention.decode_exposed_fp8",
-                 "attention.decode_page_cycles", "attention.decode_sequence_cycles",
-                 "attention.decode_split_us", "attention.cache_hbm", "attention.operand_hbm"}),
-      .rows = attention_rows(input, "h800_kernels/mla_prefill_attention.csv", "attention_fwd")};
+  return {.name = "attention forward",
+          .source = "traces/h800_kernels/mla_prefill_attention.csv, all else as on H100",
+          .constants = {exposed("attention.forward_exposed", 0.6)},
+          .stated = as_on_h100(
+              h100, {"attention.launch_us", "attention.forward_exposed_fp8",
+                     "attention.forward_tile_cycles", "attention.decode_exposed_fp8",
+                     "attention.decode_page_cycles", "attention.decode_sequence_cycles",
+                     "attention.decode_split_us", "attention.cache_hbm", "attention.operand_hbm"}),
+          .rows = attention_rows(input, "h800_kernels/mla_prefill_attention.csv", "attention_fwd")};
 }
 
 FitStudy attention_decode_on_h800(const StudyInput& input) {

@@ -11,10 +11,6 @@ namespace pipecast {
 
 namespace {
 
-std::int64_t extent(const CsvTable& table, std::size_t row, std::string_view column) {
-  return static_cast<std::int64_t>(table.number(row, column));
-}
-
 bool is_large(const MeasuredKernel& kernel) {
   return kernel.operation.flops.count() >= kLargeKernelFlop;
 }
@@ -44,40 +40,6 @@ std::vector<MeasuredKernel> read_kernels(const std::filesystem::path& path, std:
 
 std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std::string_view op) {
   return read_kernels(path, op, {"n", "k", "groups"});
-}
-
-std::vector<MeasuredKernel> read_mla_prefill(const std::filesystem::path& path) {
-  constexpr std::int64_t kQueryAndKeyWidth = 192;  // DeepSeek-V3: 128 without position, 64 with
-  constexpr std::int64_t kValueWidth = 128;
-  const CsvTable table(path);
-  std::vector<MeasuredKernel> out;
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    if (table.has("kv_dtype") && table.text(i, "kv_dtype") != "bfloat16") continue;
-    const std::int64_t heads = extent(table, i, "heads");
-    const std::int64_t sequence = extent(table, i, "sequence");
-    const std::int64_t batch = extent(table, i, "batch");
-    const std::int64_t rows = batch * sequence;
-    // Both products, 2 FLOP a multiplication, half of the matrix.
-    const double flops = static_cast<double>(heads * rows * sequence) *
-                         static_cast<double>(kQueryAndKeyWidth + kValueWidth);
-    out.push_back(
-        {.operation = {.op = "attention_fwd",
-                       .attention = {.batch = batch,
-                                     .heads = heads,
-                                     .kv_heads = heads,
-                                     .queries = sequence,
-                                     .keys = sequence,
-                                     .qk_dim = kQueryAndKeyWidth,
-                                     .v_dim = kValueWidth,
-                                     .causal = true},
-                       .flops = Flops(flops),
-                       .read = stored_bytes(Precision::kBf16, rows * heads,
-                                            2 * kQueryAndKeyWidth + kValueWidth),
-                       .written = stored_bytes(Precision::kBf16, rows * heads, kValueWidth)},
-         .time_us = table.number(i, "time_us"),
-         .shape = fmt::format("heads={} batch={}", heads, batch)});
-  }
-  return out;
 }
 
 std::vector<MeasuredKernel> large(std::vector<MeasuredKernel> kernels) {

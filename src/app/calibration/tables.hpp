@@ -27,11 +27,6 @@ std::vector<MeasuredKernel> read_kernels(const std::filesystem::path& path, std:
 /// The same for products: what n, k and groups have in common is one shape.
 std::vector<MeasuredKernel> read_products(const std::filesystem::path& path, std::string_view op);
 
-/// A table of MLA prefill attention with the columns heads, batch, sequence, time_us: causal, head
-/// dimensions 192 of queries and keys, 128 of values. Rows in other formats than BF16 are left out.
-/// @throws Error with file and line
-std::vector<MeasuredKernel> read_mla_prefill(const std::filesystem::path& path);
-
 /// Those of at least kLargeKernelFlop, and the others, which are bound by latency.
 std::vector<MeasuredKernel> large(std::vector<MeasuredKernel> kernels);
 std::vector<MeasuredKernel> small(std::vector<MeasuredKernel> kernels);

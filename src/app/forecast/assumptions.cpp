@@ -25,7 +25,6 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"product.widest_tile", &c.product.widest_tile},
       {"product.cast_launch_us", &c.product.cast_launch_us},
       {"product.cast_blocks_per_us", &c.product.cast_blocks_per_us},
-      {"attention.throttle_us", &c.attention.throttle_us},
       {"attention.launch_us", &c.attention.launch_us},
       {"attention.forward_exposed", &c.attention.forward_exposed},
       {"attention.forward_exposed_fp8", &c.attention.forward_exposed_fp8},

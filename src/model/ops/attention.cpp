@@ -115,15 +115,16 @@ KernelCost attention(const Operation& op, const GpuSpec& gpu, const CalibrationS
   const double blocks_per_sm = groups_per_sm * static_cast<double>(blocks.size());
   const double busy = turns_per_sm * turn.cycles() + blocks_per_sm * fixed;
   const double tensor = turns_per_sm * turn.tensor;
-  const Frequency clock =
-      mean_clock(gpu, end, end > 0 ? tensor / end : 0, constants.throttle_us.value);
 
   KernelCost cost;
   cost.flops = op.flops;
   cost.hbm_bytes = op.read + op.written;
-  const double hbm_cycles_per_byte = clock.count() / gpu.hbm_bandwidth.count();
   const auto operands = static_cast<double>((cost.hbm_bytes - preparation).count());
-  const double memory = operands * hbm_cycles_per_byte / constants.cache_hbm.value;
+  const double loading = operands / (gpu.hbm_bandwidth.count() * constants.cache_hbm.value);
+  const Frequency clock = attention_clock(gpu, calibration, sms, tensor,
+                                          std::max(end, loading * gpu.max_clock.count()));
+  const double hbm_cycles_per_byte = clock.count() / gpu.hbm_bandwidth.count();
+  const double memory = loading * clock.count();
   const double before =
       static_cast<double>(preparation.count()) * hbm_cycles_per_byte / constants.operand_hbm.value;
   const double launch = launches * constants.launch_us.value * 1e-6 * clock.count();

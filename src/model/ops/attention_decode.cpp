@@ -98,25 +98,29 @@ KernelCost decode(const Operation& op, const GpuSpec& gpu, const CalibrationSpec
 
   // 2. Its cycles.
   constexpr double kScores = static_cast<double>(kRows * kPage);
-  const double tensor = pages * 2 * kScores * static_cast<double>(s.qk_dim + s.v_dim) /
-                        tensor_flop_per_clock(op, gpu);
+  const double page =
+      2 * kScores * static_cast<double>(s.qk_dim + s.v_dim) / tensor_flop_per_clock(op, gpu);
+  const double tensor = pages * page;
   const Constant& exposed_constant = fp8 ? constants.decode_exposed_fp8 : constants.decode_exposed;
   const double exposed =
       pages * exposed_constant.value * softmax_cycles(kScores, kForwardInstructions);
   const double turning = pages * constants.decode_page_cycles.value;
   const double starting = sequences * constants.decode_sequence_cycles.value;
-  const double busy = tensor + exposed + turning + starting;
-  const Frequency clock = mean_clock(gpu, busy, tensor / busy, constants.throttle_us.value);
 
   // 3. Bytes. Pages come whole; the rest is loaded and stored beside no computation.
   KernelCost cost;
   cost.flops = op.flops;
   cost.hbm_bytes = op.read + op.written;
   const double element = bytes_per_element(op.precision);
-  const double cycles_per_byte = clock.count() / gpu.hbm_bandwidth.count();
   const double row = static_cast<double>(s.qk_dim) * element;
   const double cache = static_cast<double>(s.batch * pages_each * kPage) * row;
-  const double paging = cache * cycles_per_byte / constants.cache_hbm.value;
+  const double paging_seconds = cache / (gpu.hbm_bandwidth.count() * constants.cache_hbm.value);
+  const Frequency clock = attention_clock(
+      gpu, calibration, sms,
+      static_cast<double>(s.batch * pages_each * blocks_of_heads) / sms * page,
+      std::max(tensor + exposed, paging_seconds * gpu.max_clock.count()) + turning + starting);
+  const double paging = paging_seconds * clock.count();
+  const double cycles_per_byte = clock.count() / gpu.hbm_bandwidth.count();
   const double key_bytes = static_cast<double>(s.batch * s.keys) * row;
   const double operands = (static_cast<double>(cost.hbm_bytes.count()) - key_bytes) *
                           cycles_per_byte / constants.operand_hbm.value;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "model/ops/clock.hpp"
 
 namespace pipecast {
 
@@ -14,26 +15,15 @@ namespace {
 constexpr double kExponentialsPerClock = 16;
 constexpr double kLanesPerClock = 128;
 
-constexpr double kBoostOverVendorClock = 1.98 / 1.83;
-constexpr double kThrottledOverVendorClock = 1.60 / 1.83;
-
 }  // namespace
 
-Frequency sustained_clock(const GpuSpec& gpu, double tensor_utilisation) {
-  const double share = std::clamp(tensor_utilisation, 0.0, 1.0);
-  return gpu.tensor_clock *
-         (kBoostOverVendorClock + share * (kThrottledOverVendorClock - kBoostOverVendorClock));
-}
-
-Frequency mean_clock(const GpuSpec& gpu, double cycles, double tensor_utilisation,
-                     double throttle_us) {
-  const double share = std::clamp(tensor_utilisation, 0.0, 1.0);
-  const Frequency early =
-      gpu.tensor_clock * (kBoostOverVendorClock + share * (1 - kBoostOverVendorClock));
-  const double before = throttle_us * 1e-6 * early.count();
-  if (cycles <= before) return early;
-  const double later = (cycles - before) / sustained_clock(gpu, share).count();
-  return Frequency(cycles / (throttle_us * 1e-6 + later));
+Frequency attention_clock(const GpuSpec& gpu, const CalibrationSpec& calibration, int sms,
+                          double tensor_cycles, double cycles) {
+  if (cycles <= 0) return gpu.max_clock;
+  const double share = tensor_cycles / cycles;
+  const Frequency clock =
+      sustained_clock(gpu, calibration, share * sms / gpu.sm_count, cycles / gpu.max_clock.count());
+  return share > 0 ? std::min(clock, Frequency(gpu.tensor_clock.count() / share)) : clock;
 }
 
 double tensor_flop_per_clock(const Operation& op, const GpuSpec& gpu) {

@@ -7,19 +7,11 @@
 
 namespace pipecast {
 
-/// SM clock that the chip sustains while its tensor cores work in this share of the cycles: it
-/// boosts above the vendor's clock when they idle and throttles below it when they do not.
-/// Source: H100 SXM5 1,980 MHz at most; 1,600 MHz under load (FlashMLA, docs/20250422); relative to
-/// the 1,830 MHz of the vendor's peak.
-Frequency sustained_clock(const GpuSpec& gpu, double tensor_utilisation);
-
-/// Mean clock of a kernel of so many cycles. Power limits act late: until `throttle_us` the chip
-/// runs between its boost clock (tensor cores idle) and the vendor's clock (they never do), from
-/// then on at the sustained one. Source: H100 table of MLA prefill, where BF16 kernels from 3 ms on
-/// are 8 % slower per FLOP than shorter ones and FP8 kernels, whose tensor cores idle more, are
-/// not.
-Frequency mean_clock(const GpuSpec& gpu, double cycles, double tensor_utilisation,
-                     double throttle_us);
+/// Clock of a kernel whose SMs compute for so many cycles, their tensor cores for some of them:
+/// what the chip sustains under that load, and never more than gives the vendor's peak.
+/// @param cycles  at the highest clock, waiting for HBM included
+Frequency attention_clock(const GpuSpec& gpu, const CalibrationSpec& calibration, int sms,
+                          double tensor_cycles, double cycles);
 
 /// Dense tensor-core FLOP per clock and SM.
 /// @throws Error if the GPU's tensor cores do not know the precision

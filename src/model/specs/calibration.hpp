@@ -47,7 +47,6 @@ struct ProductConstants {
 /// would take alone on the CUDA cores: 0 if it hides behind the tensor cores, more than 1 where
 /// other work (conversions, layouts of registers) waits as well.
 struct AttentionConstants {
-  Constant throttle_us;             ///< load after which the clock falls to what power allows
   Constant launch_us;               ///< fixed time of each kernel in a chain of dependent ones
   Constant forward_exposed;         ///< BF16 operands
   Constant forward_exposed_fp8;     ///< FP8 operands

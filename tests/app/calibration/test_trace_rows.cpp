@@ -120,11 +120,16 @@ TEST_CASE("tables give the operations that they measured", "[calibration]") {
       Catch::Contains("moe_ffn_fp8_block.csv:1:1: no column m"));
 
   const auto path = trace_directory() / "h100" / "mla_prefill_attention.csv";
-  for (const MeasuredKernel& kernel : read_mla_prefill(path)) {
+  for (const MeasuredKernel& kernel : read_kernels(path, "attention_fwd", {"heads"})) {
     const AttentionShape& a = kernel.operation.attention;
-    // Causal: half of 2 * pairs * (192 + 128) FLOP per head.
+    REQUIRE(kernel.shape == "heads=" + std::to_string(a.heads));
+    // Causal: query i of S sees the keys before the sequence's first query and i of its own. 2
+    // FLOP a multiplication, 192 + 128 of them for a pair.
+    const auto pairs =
+        static_cast<double>(a.queries * (a.keys - a.queries) * 2 + a.queries * a.queries) / 2;
     REQUIRE(kernel.operation.flops.count() ==
-            static_cast<double>(a.batch * a.heads * a.queries * a.keys * (192 + 128)));
+            Approx(static_cast<double>(a.batch * a.heads) * pairs * 2 * (192 + 128)));
     REQUIRE(a.causal);
+    REQUIRE(a.cache.has_value());
   }
 }

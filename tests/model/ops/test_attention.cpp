@@ -5,6 +5,7 @@
 #include "machines.hpp"
 #include "model/operations/attention_shapes.hpp"
 #include "model/ops/attention_machine.hpp"
+#include "model/ops/clock.hpp"
 #include "model/ops/kernel_cost.hpp"
 
 using namespace pipecast;
@@ -37,11 +38,24 @@ Operation prefill(std::int64_t heads, std::int64_t sequence, std::int64_t causal
   return made("attention_fwd", {{"heads", heads}, {"sequence", sequence}, {"causal", causal}});
 }
 
+/// The round GPU with a clock that load draws down, below the vendor's.
+GpuSpec throttling_gpu() {
+  GpuSpec gpu = round_gpu();
+  gpu.max_clock = Frequency(1.1e9);
+  return gpu;
+}
+
+CalibrationSpec throttling_calibration() {
+  CalibrationSpec c = ideal_calibration();
+  c.clock.loaded_ghz.value = 0.9;
+  c.clock.settling_us.value = 1000;
+  return c;
+}
+
 /// Calibrated like no kernel in particular, so that every part of the model counts.
 CalibrationSpec some_calibration() {
-  CalibrationSpec c = ideal_calibration();
+  CalibrationSpec c = throttling_calibration();
   AttentionConstants& a = c.attention;
-  a.throttle_us.value = 1500;
   a.launch_us.value = 4;
   a.forward_exposed.value = 0.6;
   a.forward_exposed_fp8.value = 1.1;
@@ -67,7 +81,7 @@ KernelCost ideal(const Operation& op, int sms, const GpuSpec& gpu = gpu_without_
   return kernel_cost(op, gpu, ideal_calibration(), sms);
 }
 
-Duration some_time(const Operation& op, int sms, const GpuSpec& gpu = round_gpu()) {
+Duration some_time(const Operation& op, int sms, const GpuSpec& gpu = throttling_gpu()) {
   return kernel_cost(op, gpu, some_calibration(), sms).time;
 }
 
@@ -86,7 +100,7 @@ constexpr Duration kRounding = picoseconds(1);
 }  // namespace
 
 TEST_CASE("attention is never faster than its roofline", "[ops][attention][property]") {
-  const GpuSpec gpu = round_gpu();
+  const GpuSpec gpu = GENERATE(round_gpu(), throttling_gpu());
   const int sms = GENERATE(1, 37, 100);
   const std::int64_t heads = GENERATE(1, 8, 100, 128);
   const std::int64_t batch = GENERATE(1, 3, 40);
@@ -96,7 +110,7 @@ TEST_CASE("attention is never faster than its roofline", "[ops][attention][prope
     CAPTURE(kind, sms, heads, batch, sequence, cache);
     const Operation op = made(
         kind, {{"heads", heads}, {"batch", batch}, {"sequence", sequence}, {"kv_dtype", cache}});
-    const KernelCost cost = kernel_cost(op, gpu, ideal_calibration(), sms);
+    const KernelCost cost = kernel_cost(op, gpu, throttling_calibration(), sms);
     REQUIRE(cost.flops == op.flops);
     REQUIRE(cost.hbm_bytes == op.read + op.written);
     REQUIRE(cost.time + kRounding >= cost.hbm_bytes / gpu.hbm_bandwidth);
@@ -145,10 +159,11 @@ TEST_CASE("attention is never slower with more SMs, bandwidth or a faster clock"
   const int sms = GENERATE(1, 20, 64, 99);
   const std::int64_t heads = GENERATE(1, 16, 128);
   const std::int64_t sequence = GENERATE(1, 1000, 4096);
-  GpuSpec wider = round_gpu();
+  GpuSpec wider = throttling_gpu();
   wider.hbm_bandwidth = 2 * wider.hbm_bandwidth;
-  GpuSpec faster = round_gpu();
+  GpuSpec faster = throttling_gpu();
   faster.tensor_clock = 2 * faster.tensor_clock;
+  faster.max_clock = 2 * faster.max_clock;
   for (const std::string_view kind : kKinds) {
     CAPTURE(kind, sms, heads, sequence);
     const Operation op = made(kind, {{"heads", heads}, {"batch", 3}, {"sequence", sequence}});
@@ -169,12 +184,12 @@ TEST_CASE("a causal mask saves time, and less than half of it", "[ops][attention
     return ideal(made(kind, {{"heads", heads}, {"sequence", sequence}, {"causal", causal}}), 100)
         .time;
   };
-  REQUIRE(time(1) < time(0));
+  REQUIRE(time(1) <= time(0));
+  if (heads > 100) REQUIRE(time(1) < time(0));  // else the longest block may decide
   REQUIRE(2 * time(1) > time(0));
 }
 
-TEST_CASE("a block of queries multiplies with every block of keys, on a throttled clock",
-          "[ops][attention]") {
+TEST_CASE("a block of queries multiplies with every block of keys", "[ops][attention]") {
   const std::int64_t keys = GENERATE(128, 1000, 4096);
   CAPTURE(keys);
   const Operation op = made("attention_fwd", {{"heads", 1},
@@ -186,9 +201,7 @@ TEST_CASE("a block of queries multiplies with every block of keys, on a throttle
   const double cycles = static_cast<double>(ceil_div(keys, kTurn)) * turn_cycles(192 + 128);
   const KernelCost cost = ideal(op, 1);
   REQUIRE(cost.cycles == Approx(cycles));
-  // The tensor cores never idle: 1.60 GHz for every 1.83 GHz of the vendor's clock.
-  REQUIRE(cost.clock.count() == Approx(1e9 * 1.60 / 1.83));
-  REQUIRE(to_seconds(cost.time) == Approx(cycles / (1e9 * 1.60 / 1.83)));
+  REQUIRE(to_seconds(cost.time) == Approx(cycles / 1e9));
 }
 
 TEST_CASE("a causal block of queries sees the keys up to its last query", "[ops][attention]") {
@@ -366,12 +379,12 @@ TEST_CASE("the parts of an attention kernel add up to its cycles, and these to i
     CAPTURE(kind, heads, sequence, cache);
     const Operation op =
         made(kind, {{"heads", heads}, {"batch", 2}, {"sequence", sequence}, {"kv_dtype", cache}});
-    const KernelCost cost = kernel_cost(op, round_gpu(), some_calibration(), 100);
+    const KernelCost cost = kernel_cost(op, throttling_gpu(), some_calibration(), 100);
     REQUIRE(sum_of_parts(cost) == Approx(cost.cycles).epsilon(1e-12));
     REQUIRE(to_seconds(cost.time) == Approx(cost.cycles / cost.clock.count()));
     for (const KernelPart& part : cost.parts) REQUIRE(part.cycles >= 0);
-    REQUIRE(cost.clock <= sustained_clock(round_gpu(), 0));
-    REQUIRE(cost.clock >= sustained_clock(round_gpu(), 1));
+    REQUIRE(cost.clock <= throttling_gpu().max_clock);
+    REQUIRE(cost.clock.count() >= some_calibration().clock.loaded_ghz.value * 1e9);
   }
 }
 
@@ -394,26 +407,25 @@ TEST_CASE("attention says what limits it", "[ops][attention]") {
           "hbm");
 }
 
-TEST_CASE("the chip throttles in proportion to what its tensor cores do", "[ops][attention]") {
-  const GpuSpec gpu = round_gpu();
-  REQUIRE(sustained_clock(gpu, 0).count() == Approx(1e9 * 1.98 / 1.83));
-  REQUIRE(sustained_clock(gpu, 0.5).count() == Approx(1e9 * 1.79 / 1.83));
-  REQUIRE(sustained_clock(gpu, 1).count() == Approx(1e9 * 1.60 / 1.83));
+TEST_CASE("attention draws the clock down as any load of the tensor cores does",
+          "[ops][attention]") {
+  const GpuSpec gpu = throttling_gpu();
+  const CalibrationSpec c = throttling_calibration();
+  const double cycles = GENERATE(1e4, 1e6, 1e8);
+  const double share = GENERATE(0.0, 0.25, 0.5);
+  const int sms = GENERATE(25, 100);
+  CAPTURE(cycles, share, sms);
+  // A load of the whole chip: SMs that do not run the kernel draw nothing.
+  REQUIRE(attention_clock(gpu, c, sms, share * cycles, cycles) ==
+          sustained_clock(gpu, c, share * sms / 100, cycles / 1.1e9));
 }
 
-TEST_CASE("a kernel throttles only after a while", "[ops][attention]") {
-  const GpuSpec gpu = round_gpu();
-  const double share = GENERATE(0.0, 0.5, 1.0);
-  // From the boost clock at rest to the vendor's clock under full load.
-  const double early = 1e9 * (1.98 - share * (1.98 - 1.83)) / 1.83;
-  const double sustained = sustained_clock(gpu, share).count();
-  CAPTURE(share);
-  REQUIRE(mean_clock(gpu, 1000, share, 1500).count() == Approx(early));
-  REQUIRE(mean_clock(gpu, 1500e-6 * early, share, 1500).count() == Approx(early));
-  // As long again at the sustained clock.
-  REQUIRE(mean_clock(gpu, 1500e-6 * (early + sustained), share, 1500).count() ==
-          Approx((early + sustained) / 2));
-  REQUIRE(mean_clock(gpu, 1000, share, 0).count() == Approx(sustained));
+TEST_CASE("tensor cores that never idle stay within the vendor's clock", "[ops][attention]") {
+  const GpuSpec gpu = throttling_gpu();
+  const double moment = 1000;
+  REQUIRE(attention_clock(gpu, throttling_calibration(), 100, moment, moment) == gpu.tensor_clock);
+  REQUIRE(attention_clock(gpu, throttling_calibration(), 100, 0, moment) == gpu.max_clock);
+  REQUIRE(attention_clock(gpu, throttling_calibration(), 100, 0, 0) == gpu.max_clock);
 }
 
 TEST_CASE("attention without queries takes its launch", "[ops][attention]") {

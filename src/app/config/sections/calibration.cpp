@@ -80,9 +80,6 @@ void describe(Fields& f, ProductConstants& p) {
 void describe(Fields& f, AttentionConstants& a) {
   constexpr double kMostExposed = 20;  // times the softmax
   constexpr double kMostCycles = 1e6;
-  bounded(f, "throttle_us", a.throttle_us,
-          "microseconds of load after which the clock falls to what the chip's power allows", 0,
-          kLongest);
   bounded(f, "launch_us", a.launch_us, "microseconds of each kernel in a chain of dependent ones",
           0, kLongest);
   bounded(f, "forward_exposed", a.forward_exposed,
