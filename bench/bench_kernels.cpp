@@ -69,7 +69,7 @@ BENCHMARK(remembered_shapes)->ArgName("shapes")->Arg(256)->Arg(16'384);
 /// loads of up to four times their mean of 4,096 rows.
 constexpr GroupedGemm::Shape kExperts{.n = 4'096, .k = 7'168, .groups = 8};
 constexpr int kSms = 112;
-constexpr std::int64_t kMostRows = 4 * 8 * 4'096;
+constexpr std::int64_t kMostRows = 4 * kExperts.groups * 4'096;
 
 void uneven_groups(benchmark::State& state) {
   const GroupedGemm gemm(kExperts, gpu(), calibration(), kSms, kMostRows);

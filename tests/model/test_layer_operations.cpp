@@ -30,26 +30,13 @@ LayerOperations balanced(const ModelSpec& m, const PlanSpec& p, LayerKind kind) 
   return layer_operations(m, p, kind, balanced_load(m, p, kSequence));
 }
 
-std::string_view trace_name(Stream s) {
-  switch (s) {
-    case Stream::kCompute:
-      return "compute";
-    case Stream::kSide:
-      return "wgrad_side";
-    case Stream::kCommunication:
-      return "comm";
-  }
-  return "";
-}
-
 /// "stream op label m n k", one per launch.
 std::vector<std::string> launches(const std::vector<Operation>& operations) {
   std::vector<std::string> out;
   for (const Operation& o : operations) {
     const bool product = is_product(o);
-    out.push_back(fmt::format("{} {} {} {} {} {}", trace_name(o.stream), o.op,
-                              product ? o.label : "", product ? o.m : 0, product ? o.n : 0,
-                              product ? o.k : 0));
+    out.push_back(fmt::format("{} {} {} {} {} {}", name_of(o.stream), o.op, product ? o.label : "",
+                              product ? o.m : 0, product ? o.n : 0, product ? o.k : 0));
   }
   return out;
 }

@@ -15,18 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string_view name_of(Stream stream) {
-  switch (stream) {
-    case Stream::kCompute:
-      return "compute";
-    case Stream::kSide:
-      return "wgrad_side";
-    case Stream::kCommunication:
-      return "comm";
-  }
-  return "";
-}
-
 std::string flop_text(Flops flops) { return fmt::format("{:.2f} TFLOP", flops.count() / 1e12); }
 std::string byte_text(Bytes bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes.count()) / 1e6);

@@ -5,13 +5,15 @@
 #include <array>
 
 #include "app/report/chrome_trace.hpp"
+#include "model/operations/operation.hpp"
 
 namespace pipecast {
 
 namespace {
 
 constexpr int kPassThread = 0;
-constexpr std::array<std::string_view, 4> kThreads = {"schedule", "compute", "wgrad_side", "comm"};
+constexpr std::array<std::string_view, 4> kThreads = {
+    "schedule", name_of(Stream::kCompute), name_of(Stream::kSide), name_of(Stream::kCommunication)};
 
 int thread_of(Stream stream) { return 1 + static_cast<int>(stream); }
 

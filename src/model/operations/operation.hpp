@@ -15,6 +15,19 @@ namespace pipecast {
 
 enum class Stream : std::uint8_t { kCompute, kSide, kCommunication };
 
+/// As the trace's column `stream` has it.
+constexpr std::string_view name_of(Stream stream) {
+  switch (stream) {
+    case Stream::kCompute:
+      return "compute";
+    case Stream::kSide:
+      return "wgrad_side";
+    case Stream::kCommunication:
+      return "comm";
+  }
+  return "";
+}
+
 /// Extents of an attention kernel. Queries are the last of the keys, so that a causal mask hides
 /// nothing of the first `keys - queries`.
 struct AttentionShape {

@@ -283,9 +283,9 @@ TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
     loop.promotion = loop.tensor * (constants.issue_bf16.value - 1);
   }
   loop.from_l2 = (tile.m + tile.n) * kBlockBytes / gpu.l2_bytes_per_clock_per_sm;
-  loop.from_smem =
-      static_cast<double>(ceil_div(tile.m, kWarpgroupRows) * (kWarpgroupRows + tile.n)) *
-      kBlockBytes / gpu.shared_memory_bytes_per_clock_per_sm;
+  const std::int64_t turns = ceil_div(tile.m, kWarpgroupRows);
+  loop.from_smem = static_cast<double>(turns * (kWarpgroupRows + tile.n)) * kBlockBytes /
+                   gpu.shared_memory_bytes_per_clock_per_sm;
   loop.feed = std::max(0.0, std::max(loop.from_l2, loop.from_smem) - loop.cycles());
   return loop;
 }
@@ -299,10 +299,10 @@ double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuS
   constexpr std::int64_t kGroupsPerBlock = 16;
   const std::int64_t groups = rows * ceil_div(columns, std::int64_t{128});
   const double bytes = 3.0 * static_cast<double>(rows) * static_cast<double>(columns);
-  const double blocks = static_cast<double>(groups / std::gcd(groups, kGroupsPerBlock));
+  const std::int64_t blocks = groups / std::gcd(groups, kGroupsPerBlock);
   return constants.cast_launch_us.value * 1e-6 +
          overlapped(bytes / product_streaming_rate(gpu, calibration),
-                    blocks / (constants.cast_blocks_per_us.value * 1e6));
+                    static_cast<double>(blocks) / (constants.cast_blocks_per_us.value * 1e6));
 }
 
 double busy_seconds(const Product& product, const GpuSpec& gpu, const CalibrationSpec& calibration,
