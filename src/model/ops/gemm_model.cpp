@@ -293,7 +293,9 @@ TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
 double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuSpec& gpu,
                              const CalibrationSpec& calibration) {
   const ProductConstants& constants = calibration.product;
-  if (constants.cast_blocks_per_us.value == 0) return 0;
+  require(constants.cast_blocks_per_us.value > 0,
+          "the calibration of {} knows no cast: its tables time products alone; leave cast at 0",
+          calibration.gpu);
   // Three bytes per element (BF16 in, FP8 out); 16 groups of 128 per thread block, or as many as
   // divide their number: odd row counts start many small blocks.
   constexpr std::int64_t kGroupsPerBlock = 16;

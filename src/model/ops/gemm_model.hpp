@@ -75,6 +75,7 @@ KernelCost product_cost(const Product& product, const GpuSpec& gpu,
                         const CalibrationSpec& calibration, int sms);
 
 /// Seconds of the cast of an `rows` x `columns` BF16 matrix to FP8 that some tables include.
+/// @throws Error for a calibration whose tables time products alone
 double included_cast_seconds(std::int64_t rows, std::int64_t columns, const GpuSpec& gpu,
                              const CalibrationSpec& calibration);
 
