@@ -130,8 +130,7 @@ std::vector<FreeConstant> memory_constants() {
   return {
       {"latency.kernel_us", {.start = 2, .low = 0.1, .high = 20}, shared},
       {"link.hbm", {.start = 0.8, .low = 0.1, .high = 0.95}, shared},
-      of_family("conversion", 0.7, 0.1, 1, "casts of rows to and from FP8, on most SMs"),
-      of_family("conversion_bytes_per_cycle", 10, 1, 64, "casts of rows on few SMs"),
+      of_family("conversion_bytes_per_cycle", 10, 1, 64, "casts of rows to and from FP8"),
       of_family("tile_cycles", 8000, 100, 1e5, "casts with transposition"),
       of_family("packing_cycles", 0.4, 0.01, 10, "E5M6"),
       of_family("norm_cycles", 0.6, 0.01, 10, "RMSNorm, forward and backward"),

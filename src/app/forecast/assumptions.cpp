@@ -42,7 +42,6 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"link.nic", &c.link.nic},
       {"latency.kernel_us", &c.latency.kernel_us},
       {"latency.launch_gap_us", &c.latency.launch_gap_us},
-      {"memory.conversion", &c.memory.conversion},
       {"memory.conversion_bytes_per_cycle", &c.memory.conversion_bytes_per_cycle},
       {"memory.sm_bytes_per_cycle", &c.memory.sm_bytes_per_cycle},
       {"memory.tile_cycles", &c.memory.tile_cycles},

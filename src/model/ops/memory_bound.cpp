@@ -1,6 +1,6 @@
 /// Kernels that move more than they compute, by what holds them back:
 /// - streaming: HBM, at the share of its line rate that streaming kernels reach;
-/// - conversion between BF16 and FP8 rows: HBM, at a smaller share, since a thread block loads a
+/// - conversion between BF16 and FP8 rows: bytes per clock and SM, since a thread block loads a
 /// row,
 ///   finds its scales and stores it in turns;
 /// - tiles of 128 x 128 that are scaled down columns and transposed in shared memory: two thread
@@ -104,8 +104,8 @@ KernelCost convert(const Operation& op, const GpuSpec& gpu, const CalibrationSpe
                    int sms) {
   const double cycles = static_cast<double>((op.read + op.written).count()) /
                         (calibration.memory.conversion_bytes_per_cycle.value * sms);
-  return memory_cost(op, calibration.memory.conversion.value,
-                     {.cycles = cycles, .balanced = cycles}, gpu, calibration, sms);
+  return memory_cost(op, calibration.link.hbm.value, {.cycles = cycles, .balanced = cycles}, gpu,
+                     calibration, sms);
 }
 
 constexpr std::int64_t kTile = 128;  // rows and columns
@@ -252,8 +252,8 @@ using Options = std::span<const KernelOption>;
 
 constexpr KernelKind streaming_kind(Options options) { return {stream, hbm, options, make}; }
 
-constexpr KernelKind kConversion{convert, constant<&MemoryConstants::conversion>, kRowsColumns,
-                                 make};
+constexpr KernelKind kConversion{convert, constant<&MemoryConstants::conversion_bytes_per_cycle>,
+                                 kRowsColumns, make};
 
 template <WorkFunction kWork, MemoryConstant kConstant>
 constexpr KernelKind issue_kind(Options options) {
@@ -270,7 +270,8 @@ const Register<KernelKind> kEntries[] = {
     {"attention_bwd_convert_dq", kStreaming},
     {"attention_bwd_preprocess", streaming_kind(kPreprocess)},
     {"cast_e5m6", kPacking},
-    {"cast_fp8_128x128", {convert, constant<&MemoryConstants::conversion>, kElementsOnly, make}},
+    {"cast_fp8_128x128",
+     {convert, constant<&MemoryConstants::conversion_bytes_per_cycle>, kElementsOnly, make}},
     {"cast_fp8_1x128", kConversion},
     {"cast_transpose_fp8_128x1", issue_kind<tiles<1>, &MemoryConstants::tile_cycles>(kRowsColumns)},
     {"copy_strided", kStreaming},

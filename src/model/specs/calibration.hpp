@@ -76,8 +76,7 @@ struct LatencyConstants {
 /// Kernels that move memory: what holds them back where it is not the HBM. Cycles are SM cycles at
 /// the GPU's tensor clock.
 struct MemoryConstants {
-  Constant conversion;  ///< share of HBM's line rate that casts of rows to and from FP8 reach
-  Constant conversion_bytes_per_cycle;  ///< what one SM moves in such casts
+  Constant conversion_bytes_per_cycle;  ///< what one SM moves in casts of rows to and from FP8
   Constant sm_bytes_per_cycle;          ///< what one SM moves with all its loads in flight
   Constant tile_cycles;      ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
   Constant packing_cycles;   ///< per element to or from E5M6

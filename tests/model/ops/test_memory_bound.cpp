@@ -52,7 +52,6 @@ CalibrationSpec busy_calibration() {
   CalibrationSpec c = ideal_calibration();
   c.link.hbm.value = 0.8;
   c.latency.kernel_us.value = 2;
-  c.memory.conversion.value = 0.6;
   c.memory.sm_bytes_per_cycle.value = 30;
   c.memory.tile_cycles.value = 8000;
   c.memory.packing_cycles.value = 0.4;
@@ -143,19 +142,20 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("streaming and conversion take their bytes over their share of the HBM", "[ops]") {
+TEST_CASE("streaming takes its bytes over its share of the HBM, conversion over its SMs'",
+          "[ops]") {
   CalibrationSpec calibration = ideal_calibration();
   calibration.link.hbm.value = 0.8;
-  calibration.memory.conversion.value = 0.5;
+  calibration.memory.conversion_bytes_per_cycle.value = 5;
   calibration.latency.kernel_us.value = 3;
   // 1 MB read and written at 0.8 MB/us.
   const KernelCost copy = cost(memory_operation("copy_strided", {1000, 500}), calibration);
   REQUIRE(microseconds_of(copy) == Approx(3 + 2 / 0.8));
   REQUIRE(copy.limited_by == Limit::kLatency);
-  // 2 MB read, 1 MB and 8 FP32 scales a row written at 0.5 MB/us.
+  // 2 MB read, 1 MB and 8 FP32 scales a row written by 100 SMs at 5 bytes a nanosecond: 0.5 MB/us.
   const KernelCost cast = cost(memory_operation("cast_fp8_1x128", {1000, 1000}), calibration);
   REQUIRE(microseconds_of(cast) == Approx(3 + 3.032 / 0.5));
-  REQUIRE(cast.limited_by == Limit::kHbm);
+  REQUIRE(cast.limited_by == Limit::kIssue);
 }
 
 TEST_CASE("few SMs move what they have in flight", "[ops]") {

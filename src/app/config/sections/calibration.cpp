@@ -122,10 +122,8 @@ void describe(Fields& f, LatencyConstants& latency) {
 constexpr double kMostCycles = 1e9;  // half a second
 
 void describe(Fields& f, MemoryConstants& memory) {
-  fraction(f, "conversion", memory.conversion,
-           "casts of rows to and from FP8, of the memory's line rate");
   bounded(f, "conversion_bytes_per_cycle", memory.conversion_bytes_per_cycle,
-          "what one SM moves in such casts", 0.1, 1e6);
+          "what one SM moves in casts of rows to and from FP8", 0.1, 1e6);
   bounded(f, "sm_bytes_per_cycle", memory.sm_bytes_per_cycle,
           "what one SM moves with all its loads in flight", 0.1, 1e6);
   const auto cycles = [&](std::string_view key, Constant& c, std::string_view doc) {
