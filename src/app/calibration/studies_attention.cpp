@@ -29,7 +29,6 @@ FitStudy attention_on_h100(const StudyInput& input) {
       .source = "traces/h100/mla_prefill_attention.csv and mla_decode_attention.csv",
       .constants =
           {
-
               microseconds("attention.launch_us", 4, 30),
               exposed("attention.forward_exposed", 0.6),
               exposed("attention.forward_exposed_fp8", 1.1),

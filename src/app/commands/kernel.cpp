@@ -64,7 +64,7 @@ std::vector<std::string> with_hyphens(std::vector<std::string> arguments) {
 }
 
 /// "M" for m, "SEQUENCE" for sequence, "bfloat16|fp8" for words.
-std::string placeholder(const KernelOption& option) {
+std::string value_hint(const KernelOption& option) {
   if (!option.names.empty()) {
     std::string out;
     for (const NamedValue& named : option.names) {
@@ -83,7 +83,7 @@ std::string usage(const Preview& asked, std::span<const KernelOption> options) {
   if (!asked.operation) return "kernel OP [options]";
   std::string out = "kernel " + *asked.operation;
   for (const KernelOption& option : options) {
-    const std::string one = fmt::format("--{} {}", hyphened(option.name), placeholder(option));
+    const std::string one = fmt::format("--{} {}", hyphened(option.name), value_hint(option));
     out += option.fallback ? fmt::format(" [{}]", one) : " " + one;
   }
   return out + " [options]";
@@ -108,7 +108,7 @@ void declare_options(CommandLine& line, std::span<const KernelOption> options) {
     return po::value<std::string>()->value_name(name);
   };
   for (const KernelOption& option : options) {
-    line.options().add_options()(hyphened(option.name).c_str(), text(placeholder(option)),
+    line.options().add_options()(hyphened(option.name).c_str(), text(value_hint(option)),
                                  meaning(option).c_str());
   }
   line.options().add_options()                                                               //

@@ -11,9 +11,8 @@ namespace pipecast {
 namespace {
 
 // Hopper SM (CUDA programming guide, throughput of arithmetic instructions, compute capability
-// 9.0): operations per clock. Ampere's has 64 FP32 lanes, which is not modelled.
+// 9.0): operations per clock.
 constexpr double kExponentialsPerClock = 16;
-constexpr double kLanesPerClock = 128;
 
 }  // namespace
 
@@ -27,14 +26,13 @@ Frequency attention_clock(const GpuSpec& gpu, const CalibrationSpec& calibration
 }
 
 double tensor_flop_per_clock(const Operation& op, const GpuSpec& gpu) {
-  const double rate = op.precision == Precision::kFp8 ? gpu.fp8_flop_per_clock_per_sm
-                                                      : gpu.bf16_flop_per_clock_per_sm;
+  const double rate = gpu.tensor_flop_per_clock_per_sm(op.precision);
   require(rate > 0, "{} has no {} tensor cores for {}", gpu.name, name_of(op.precision), op.op);
   return rate;
 }
 
 double softmax_cycles(double scores, double instructions) {
-  return scores * (1 / kExponentialsPerClock + instructions / kLanesPerClock);
+  return scores * (1 / kExponentialsPerClock + instructions / kFp32LanesPerSm);
 }
 
 void set_parts(KernelCost& cost, Frequency clock, std::initializer_list<LimitedPart> parts) {

@@ -13,12 +13,15 @@ namespace {
 
 constexpr double kBlockBytes = 128;          // of a row of A or column of B per block of K
 constexpr std::int64_t kWarpgroupRows = 64;  // rows of one tensor-core instruction
-constexpr double kFp32Lanes = 128;  // FP32 multiply-adds per clock and SM (H100 whitepaper)
 
 // Splits of K that cuBLAS's Hopper kernels offer.
 constexpr std::array kSplits = {1, 2, 3, 4, 8, 16, 32};
 
 bool is_fp8(const Product& product) { return product.kind != ProductKind::kBf16; }
+
+double tensor_rate(const Product& product, const GpuSpec& gpu) {
+  return gpu.tensor_flop_per_clock_per_sm(is_fp8(product) ? Precision::kFp8 : Precision::kBf16);
+}
 
 double k_per_block(const Product& product) {
   return is_fp8(product) ? kBlockBytes : kBlockBytes / 2;
@@ -60,7 +63,6 @@ double overlapped_in_groups(double a, double b) { return std::hypot(a, b); }
 /// What one launch comes to with one tile; all in cycles but the seconds.
 struct Launch {
   GemmTile tile;
-  int splits = 1;  // of K, each its own tile, added up afterwards
   TileLoop loop;
   double tiles = 0;
   double waves = 0;
@@ -126,7 +128,7 @@ GemmTile tile_of(const Product& product, const CalibrationSpec& calibration, int
 Launch outline(const Product& product, GemmTile tile, int splits, const GpuSpec& gpu,
                const CalibrationSpec& calibration, int sms) {
   const ProductConstants& constants = calibration.product;
-  Launch launch{.tile = tile, .splits = splits, .loop = tile_loop(product, tile, gpu, calibration)};
+  Launch launch{.tile = tile, .loop = tile_loop(product, tile, gpu, calibration)};
   const std::int64_t tiles = tile.count(product.extents) * splits;
   launch.tiles = static_cast<double>(tiles);
   launch.waves = static_cast<double>(ceil_div(tiles, std::int64_t{sms}));
@@ -163,15 +165,13 @@ Launch outline(const Product& product, GemmTile tile, int splits, const GpuSpec&
 /// The same at the clock that it leaves the chip.
 Launch clocked(Launch launch, const Product& product, const GpuSpec& gpu,
                const CalibrationSpec& calibration) {
-  const double per_clock =
-      is_fp8(product) ? gpu.fp8_flop_per_clock_per_sm : gpu.bf16_flop_per_clock_per_sm;
   // Padding draws power as well.
   const ProductExtents& extents = product.extents;
   const double flops = extents.padded_blocks > 0
                            ? 2.0 * static_cast<double>(extents.padded_blocks * kPaddedRows) *
                                  static_cast<double>(extents.n) * static_cast<double>(extents.k)
                            : product.flops;
-  const double use = flops / (per_clock * gpu.sm_count * launch.busy_cycles);
+  const double use = flops / (tensor_rate(product, gpu) * gpu.sm_count * launch.busy_cycles);
   launch.clock = sustained_clock(gpu, calibration, use, launch.busy_seconds);
   launch.busy_seconds = launch.busy_cycles / launch.clock.count();
   launch.seconds = overlapped_seconds(extents, launch.busy_seconds, launch.memory_seconds) +
@@ -263,16 +263,14 @@ void require_fp8(const GpuSpec& gpu) {
 TileLoop tile_loop(const Product& product, GemmTile tile, const GpuSpec& gpu,
                    const CalibrationSpec& calibration) {
   const ProductConstants& constants = calibration.product;
-  const double per_clock =
-      is_fp8(product) ? gpu.fp8_flop_per_clock_per_sm : gpu.bf16_flop_per_clock_per_sm;
-  TileLoop loop{.tensor = results(tile) * k_per_block(product) * 2 / per_clock};
+  TileLoop loop{.tensor = results(tile) * k_per_block(product) * 2 / tensor_rate(product, gpu)};
   if (is_fp8(product)) {
     // One warpgroup's turn: its products, the wait for their end, its promotion.
     double turn = loop.tensor / warpgroups(tile);
     if (promotes(product, gpu)) {
       turn += product.kind == ProductKind::kFp8 ? constants.drain_cycles.value
                                                 : constants.gradient_drain_cycles.value;
-      turn += results(tile) / warpgroups(tile) / kFp32Lanes;
+      turn += results(tile) / warpgroups(tile) / kFp32LanesPerSm;
     }
     // Two warpgroups take turns at the tensor cores: neither rate is reached when they are close.
     double cycles = warpgroups(tile) > 1 ? std::hypot(loop.tensor, turn) : turn;

@@ -1,7 +1,5 @@
 #include "model/ops/kernel_cost.hpp"
 
-#include <algorithm>
-
 namespace pipecast {
 
 std::string_view name_of(Limit limit) {
@@ -35,28 +33,6 @@ KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu,
     cost.clock = gpu.tensor_clock;
     cost.cycles = to_seconds(cost.time) * cost.clock.count();
     cost.parts = {KernelPart{name_of(cost.limited_by), cost.cycles}};
-  }
-  return cost;
-}
-
-KernelCost streaming(const Operation& operation, const GpuSpec& gpu,
-                     const CalibrationSpec& calibration) {
-  const Bytes bytes = operation.read + operation.written;
-  const Duration memory = bytes / Bandwidth(gpu.hbm_bandwidth.count() * calibration.link.hbm.value);
-  const Duration floor = duration_from_seconds(calibration.latency.kernel_us.value * 1e-6);
-  return {.time = std::max(memory, floor),
-          .flops = operation.flops,
-          .hbm_bytes = bytes,
-          .limited_by = memory >= floor ? Limit::kHbm : Limit::kLatency};
-}
-
-KernelCost roofline(const Operation& operation, FlopRate tensor_rate, const GpuSpec& gpu,
-                    const CalibrationSpec& calibration) {
-  KernelCost cost = streaming(operation, gpu, calibration);
-  const Duration compute = operation.flops / tensor_rate;
-  if (compute > cost.time) {
-    cost.time = compute;
-    cost.limited_by = Limit::kTensor;
   }
   return cost;
 }

@@ -1,4 +1,5 @@
-/// Time of one kernel alone on some of a GPU's SMs: a roofline whose efficiencies were measured.
+/// Time of one kernel alone on some of a GPU's SMs: what every model of a kernel says, and where it
+/// registers.
 #pragma once
 
 #include <array>
@@ -101,13 +102,8 @@ struct KernelKind {
 KernelCost kernel_cost(const Operation& operation, const GpuSpec& gpu,
                        const CalibrationSpec& calibration, int sms);
 
-/// The slower of tensor cores and HBM, never below the shortest kernel. For the kernels' files.
-/// @param tensor_rate  flop/s reached on useful work
-KernelCost roofline(const Operation& operation, FlopRate tensor_rate, const GpuSpec& gpu,
-                    const CalibrationSpec& calibration);
-
-/// Bytes over the HBM bandwidth that streaming kernels reach, never below the shortest kernel.
-KernelCost streaming(const Operation& operation, const GpuSpec& gpu,
-                     const CalibrationSpec& calibration);
+/// FP32 multiply-adds per clock and SM of Hopper (CUDA programming guide, compute capability 9.0).
+/// Not modelled: Ampere's 64.
+inline constexpr double kFp32LanesPerSm = 128;
 
 }  // namespace pipecast

@@ -1,13 +1,12 @@
 /// Kernels that move more than they compute, by what holds them back:
 /// - streaming: HBM, at the share of its line rate that streaming kernels reach;
 /// - conversion between BF16 and FP8 rows: bytes per clock and SM, since a thread block loads a
-/// row,
-///   finds its scales and stores it in turns;
+///   row, finds its scales and stores it in turns;
 /// - tiles of 128 x 128 that are scaled down columns and transposed in shared memory: two thread
 ///   blocks per SM, wave after wave;
 /// - E5M6 and rotation: instructions per element; norms: instructions per byte, in a fixed number
-/// of
-///   thread blocks per SM of the whole GPU, so that taking SMs away leaves a part-filled last wave;
+///   of thread blocks per SM of the whole GPU, so that taking SMs away leaves a part-filled last
+///   wave;
 /// - selection: radix passes over a row; scans: one thread block reads all indices.
 /// Every kernel takes the time of an empty one on top, and an SM moves what it has in flight.
 /// Not modelled: L2. A kernel that reads what the one before has just written, or leaves its writes

@@ -27,14 +27,18 @@ struct GpuSpec {
   bool fp8_native_scaling = false;     ///< tensor cores apply scales of 128 elements
   FlopRate fp32_vector_peak;           ///< CUDA cores, whole GPU
 
+  /// Dense operations of the tensor cores per clock and SM; 0 where they do not know the format.
+  /// @param p  kFp8 or kBf16
+  [[nodiscard]] double tensor_flop_per_clock_per_sm(Precision p) const {
+    return p == Precision::kFp8 ? fp8_flop_per_clock_per_sm : bf16_flop_per_clock_per_sm;
+  }
+
   /// Dense peak of the tensor cores of `sms` SMs.
   /// @param p  kFp8 or kBf16; FP32 and E5M6 have no tensor-core rate of their own and break the
   /// assertion
   [[nodiscard]] FlopRate tensor_peak(Precision p, int sms) const {
     PIPECAST_ASSERT(p == Precision::kBf16 || p == Precision::kFp8);
-    const double per_clock =
-        p == Precision::kFp8 ? fp8_flop_per_clock_per_sm : bf16_flop_per_clock_per_sm;
-    return FlopRate(per_clock * tensor_clock.count() * sms);
+    return FlopRate(tensor_flop_per_clock_per_sm(p) * tensor_clock.count() * sms);
   }
 };
 

@@ -1,9 +1,7 @@
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <fstream>
 
 #include "app/kernel/kernel_table.hpp"
+#include "app/tables/table_file.hpp"
 #include "base/error.hpp"
 #include "model/machines.hpp"
 
@@ -28,32 +26,16 @@ KernelCost copy_cost(const Operation& op, const GpuSpec& gpu, const CalibrationS
                      int sms) {
   GpuSpec slower = gpu;
   slower.hbm_bandwidth = gpu.hbm_bandwidth * (static_cast<double>(sms) / gpu.sm_count);
-  return streaming(op, slower, calibration);
+  return {.time = op.read / Bandwidth(slower.hbm_bandwidth.count() * calibration.link.hbm.value),
+          .flops = op.flops,
+          .hbm_bytes = op.read,
+          .limited_by = Limit::kHbm};
 }
 const Constant& hbm(const CalibrationSpec& calibration) { return calibration.link.hbm; }
 const Register<KernelKind> kEntry{"test_copy", {copy_cost, hbm, kOptions, make_copy}};
 
 const KernelName kName{"test_copy", "test_copy"};
 const KernelConstants kNone{{std::nullopt, std::nullopt}, std::nullopt};
-
-class TableFile {
- public:
-  explicit TableFile(const std::string& content)
-      : path_(std::filesystem::temp_directory_path() /
-              ("pipecast-kernel-" + std::to_string(::getpid()) + ".csv")) {
-    std::ofstream(path_, std::ios::binary) << content;
-  }
-  TableFile(const TableFile&) = delete;
-  TableFile& operator=(const TableFile&) = delete;
-  ~TableFile() {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-  [[nodiscard]] std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// On 100 SMs with 1 TB/s a byte takes a picosecond.
 std::vector<KernelTableRow> predict(const std::string& content,

@@ -1,36 +1,11 @@
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <fstream>
 
 #include "app/tables/csv.hpp"
 #include "base/error.hpp"
+#include "table_file.hpp"
 
 using namespace pipecast;
-
-namespace {
-
-/// A table with these bytes, removed at the end of the test.
-class TableFile {
- public:
-  explicit TableFile(const std::string& content)
-      : path_(std::filesystem::temp_directory_path() /
-              ("pipecast-csv-" + std::to_string(::getpid()) + ".csv")) {
-    std::ofstream(path_, std::ios::binary) << content;
-  }
-  TableFile(const TableFile&) = delete;
-  TableFile& operator=(const TableFile&) = delete;
-  ~TableFile() {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-  [[nodiscard]] std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
-}  // namespace
+using pipecast::testing::TableFile;
 
 TEST_CASE("a table is read by column and row", "[csv]") {
   const TableFile file("op,m,time_us\ngemm,128,1.5\n,,-2e3\n");
