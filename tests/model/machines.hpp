@@ -14,8 +14,8 @@ inline CalibrationSpec ideal_calibration() {
   c.gpu = "round";
   for (Constant* constant :
        {&c.product.issue_bf16, &c.product.hbm, &c.product.one_wave_factor, &c.attention.cache_hbm,
-        &c.attention.operand_hbm, &c.link.hbm, &c.link.nvlink, &c.link.nic,
-        &c.contention.computation, &c.contention.dispatch, &c.contention.combine}) {
+        &c.attention.operand_hbm, &c.link.hbm, &c.link.nvlink, &c.link.nic, &c.contention.dispatch,
+        &c.contention.cached_dispatch, &c.contention.combine}) {
     *constant = one;
   }
   c.clock.loaded_ghz.value = 1;  // the round GPU's only clock

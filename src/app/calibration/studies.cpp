@@ -36,9 +36,20 @@ std::vector<FitStudy> studies_of(const MeasuredCase& measured,
   std::vector<FitStudy> out = isolated_kernels(input);
   for (FitStudy& study : std::vector<FitStudy>{
            memory_bound(input), launch_gap(input), nic(input), nvlink(input),
-           exchange_kernels(input), notification(input), computation_beside(input),
-           weight_gradients(input), attention_backward(input), transfer_beside(input, "dispatch"),
-           transfer_beside(input, "combine")}) {
+           exchange_kernels(input), notification(input), training_clock(input),
+           weight_gradients(input), attention_in_training(input, "attention_fwd"),
+           attention_in_training(input, "attention_bwd"),
+           transfer_beside(input, {.name = "dispatch",
+                                  .constant = &ContentionConstants::dispatch,
+                                  .op = "ep_dispatch",
+                                  .phase = "dispatch(F)"}),
+           transfer_beside(input, {.name = "cached_dispatch",
+                                  .constant = &ContentionConstants::cached_dispatch,
+                                  .op = "ep_dispatch",
+                                  .phase = "combine(B)"}),
+           transfer_beside(input, {.name = "combine",
+                                  .constant = &ContentionConstants::combine,
+                                  .op = "ep_combine"})}) {
     out.push_back(std::move(study));
   }
   return out;

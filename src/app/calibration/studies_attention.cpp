@@ -72,16 +72,15 @@ FitStudy attention_decode_on_h800(const StudyInput& input) {
       .rows = attention_rows(input, "h800_kernels/mla_decode_attention.csv", "attention_decode")};
 }
 
-FitStudy attention_backward(const StudyInput& input) {
-  return {
-      .name = "attention backward",
-      .source = fmt::format("{}, attention_bwd, less the contention of computation; the family's "
-                            "one constant",
-                            kTraceName),
-      .constants = {exposed("attention.backward_exposed", 0.8)},
-      .rows = trace_rows(input, [](const TracedKernel& kernel) {
-        return kernel.operation.op == "attention_bwd";
-      })};
+FitStudy attention_in_training(const StudyInput& input, const std::string& op) {
+  const bool forward = op == "attention_fwd";
+  return {.name = op + " in training",
+          .source = fmt::format("{}, {}, at the clock of training; the family's one constant",
+                                kTraceName, op),
+          .constants = {exposed(
+              forward ? "attention.training_exposed" : "attention.backward_exposed", 0.8)},
+          .rows = trace_rows(
+              input, [op](const TracedKernel& kernel) { return kernel.operation.op == op; })};
 }
 
 }  // namespace pipecast

@@ -188,25 +188,24 @@ FitStudy notification(const StudyInput& input) {
   return study;
 }
 
-FitStudy transfer_beside(const StudyInput& input, const std::string& what) {
-  const std::string op = "ep_" + what;
-  FitStudy study{.name = what + " beside computation",
-                 .source = fmt::format("{}, {} over its time alone", kTraceName, op),
-                 .constants = {slowdown("contention." + what)}};
-  const bool dispatch = what == "dispatch";
+FitStudy transfer_beside(const StudyInput& input, const TransferRows& transfer) {
+  const bool dispatch = transfer.op == "ep_dispatch";
+  FitStudy study{.name = transfer.name + " beside computation",
+                 .source = fmt::format("{}, {}{}{} over its time alone", kTraceName, transfer.op,
+                                       transfer.phase.empty() ? "" : " of ", transfer.phase),
+                 .constants = {slowdown("contention." + transfer.name)}};
   const PortLoad load =
       load_of(input, input.measured.plan.ep, input.measured.plan.micro_batch_size * kTraceSequence,
               input.measured.model.hidden_size, dispatch, input.measured.model.n_group);
   for (const TraceRow& row : input.trace) {
-    if (row.op != op) continue;
+    if (row.op != transfer.op || (!transfer.phase.empty() && row.phase != transfer.phase)) continue;
     study.rows.push_back(
         {.predict =
-             [load, dispatch, &measured = input.measured](const CalibrationSpec& calibration) {
-               const ContentionConstants& beside = calibration.contention;
+             [load, constant = transfer.constant,
+              &measured = input.measured](const CalibrationSpec& calibration) {
                const TransferCost alone = all_to_all_time(load, measured.cluster, calibration,
                                                           measured.plan.communication_sms);
-               return to_microseconds(alone.time) *
-                      (dispatch ? beside.dispatch : beside.combine).value;
+               return to_microseconds(alone.time) * (calibration.contention.*constant).value;
              },
          .measured = row.duration_us,
          .weight = row.duration_us,

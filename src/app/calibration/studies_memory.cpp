@@ -2,11 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
 #include "app/calibration/study_parts.hpp"
 #include "base/error.hpp"
-#include "model/operations/layer_operations.hpp"
 
 namespace pipecast {
 
@@ -36,50 +34,6 @@ Beside beside(const TraceRow& row, const std::vector<TraceRow>& trace) {
   return out;
 }
 
-bool backward(const TraceRow& row) { return row.phase.find("(F)") == std::string::npos; }
-
-/// Routed rows and received tokens of one layer's forward or backward pass: thread blocks of the
-/// kernels that launch one per row.
-LayerLoad measured_load(const StudyInput& input, const std::vector<TraceRow>& rows,
-                        const LayerLoad& balanced) {
-  const MeasuredCase& measured = input.measured;
-  const std::vector<std::optional<Operation>> operations = operations_of(
-      rows, layer_operations(measured.model, measured.plan, LayerKind::kMoe, balanced));
-  LayerLoad out = balanced;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!operations[i] || !rows[i].grid_ctas) continue;
-    const Operation& operation = *operations[i];
-    const bool routed =
-        operation.label == (backward(rows[i]) ? "routed_gate_up_dgrad" : "routed_gate_up");
-    if (operation.op == "cast_fp8_1x128" && routed) out.routed_tokens = *rows[i].grid_ctas;
-    if (operation.op == "unpermute_reduce") out.received_tokens = *rows[i].grid_ctas;
-  }
-  return out;
-}
-
-struct Launch {
-  TraceRow row;
-  Operation operation;
-};
-
-/// Every launch of the trace with an operation, at the extents that its layer had.
-std::vector<Launch> launches(const StudyInput& input) {
-  const MeasuredCase& measured = input.measured;
-  std::map<std::pair<int, bool>, std::vector<TraceRow>> passes;
-  for (const TraceRow& row : input.trace) passes[{row.layer, backward(row)}].push_back(row);
-  const LayerLoad balanced = balanced_load(measured.model, measured.plan, kTraceSequence);
-  std::vector<Launch> out;
-  for (const auto& [pass, rows] : passes) {
-    const LayerLoad load = measured_load(input, rows, balanced);
-    const std::vector<std::optional<Operation>> operations =
-        operations_of(rows, layer_operations(measured.model, measured.plan, LayerKind::kMoe, load));
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (operations[i] && rows[i].duration_us > 0) out.push_back({rows[i], *operations[i]});
-    }
-  }
-  return out;
-}
-
 /// Kernels that the constants of memory time. Elementwise kernels last about what the trace
 /// resolves, but for one.
 bool moves_memory(const Operation& operation) {
@@ -97,9 +51,8 @@ bool is_one_block(std::string_view op) {
 
 /// Kernels that move memory with no transfer beside them; the exchange's casts, which are the only
 /// ones on few SMs; what other kernels hardly slow.
-bool tells_of_memory(const Launch& launch, const Beside& beside) {
-  const TraceRow& row = launch.row;
-  if (!moves_memory(launch.operation)) return false;
+bool tells_of_memory(const TraceRow& row, const Operation& operation, const Beside& beside) {
+  if (!moves_memory(operation)) return false;
   if (is_one_block(row.op)) return true;
   if (row.stream == "comm") return row.op == "cast_fp8_1x128";
   return row.stream == "compute" && beside.transfers < kHardly;
@@ -156,13 +109,17 @@ FitStudy memory_bound(const StudyInput& input) {
                   {32, 20, 64,
                    "not fitted: 2,048 threads with 16 bytes each in flight for 560 ns; at least 20 "
                    "as the trace's residual additions move, at most 64, an SM's port to L2"}}}};
-  for (const Launch& launch : launches(input)) {
-    const TraceRow& row = launch.row;
+  const std::vector<std::optional<Operation>> operations =
+      operations_as_run(input.trace, input.measured.model, input.measured.plan);
+  for (std::size_t i = 0; i < input.trace.size(); ++i) {
+    const TraceRow& row = input.trace[i];
+    if (!operations[i] || row.duration_us <= 0) continue;
+    const Operation& operation = *operations[i];
     const Beside neighbours = beside(row, input.trace);
-    if (!tells_of_memory(launch, neighbours)) continue;
+    if (!tells_of_memory(row, operation, neighbours)) continue;
     StudyRow added =
-        kernel_row(launch.operation, input.gpu(), free_sms(row, neighbours, input), row.duration_us,
-                   fmt::format("{} {} {}", row.phase, row.op, launch.operation.label));
+        kernel_row(operation, input.gpu(), free_sms(row, neighbours, input), row.duration_us,
+                   fmt::format("{} {} {}", row.phase, row.op, operation.label));
     // Squared errors count less where they reach the trace's rounding.
     constexpr double kModel = 0.1;  // what the model itself is off by
     const double rounding = kTraceResolution / 2 / row.duration_us;

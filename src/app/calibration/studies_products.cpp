@@ -94,8 +94,7 @@ FitStudy products_on_h800(const StudyInput& input, CalibrationSpec& h100) {
 
 FitStudy weight_gradients(const StudyInput& input) {
   return {.name = "FP8 weight gradients",
-          .source = fmt::format("{}, gemm_fp8_wgrad, dense layers', less the contention of "
-                                "computation",
+          .source = fmt::format("{}, gemm_fp8_wgrad of dense layers, at the clock of training",
                                 kTraceName),
           .constants = {cycles("product.gradient_drain_cycles", 400)},
           .rows = trace_rows(input, [](const TracedKernel& kernel) {
@@ -103,10 +102,11 @@ FitStudy weight_gradients(const StudyInput& input) {
           })};
 }
 
-FitStudy computation_beside(const StudyInput& input) {
-  return {.name = "computation beside communication",
-          .source = fmt::format("{}, FP8 products over their time alone", kTraceName),
-          .constants = {slowdown("contention.computation")},
+/// What makes the products of a step slower than alone on a rested chip, whatever runs beside.
+FitStudy training_clock(const StudyInput& input) {
+  return {.name = "clock of training",
+          .source = fmt::format("{}, FP8 products from 20 GFLOP, all else as alone", kTraceName),
+          .constants = {{"clock.training_ghz", {.start = 1.75, .low = 1, .high = 1.98}}},
           .rows = trace_rows(input, [](const TracedKernel& kernel) {
             return kernel.family == TraceFamily::kProducts &&
                    kernel.operation.flops.count() >= kLargeKernelFlop;

@@ -4,6 +4,7 @@
 
 #include "app/forecast/assumptions.hpp"
 #include "base/error.hpp"
+#include "model/ops/training.hpp"
 
 namespace pipecast {
 
@@ -52,14 +53,16 @@ StudyRow constant_row(const Constant& (*constant)(const CalibrationSpec&), doubl
 
 StudyRow trace_row(const StudyInput& input, const Operation& operation, const TraceRow& row) {
   const GpuSpec& gpu = input.gpu();
-  StudyRow out =
-      kernel_row(operation, gpu, gpu.sm_count - input.measured.plan.communication_sms,
-                 row.duration_us, fmt::format("{} {} {}", row.phase, row.op, operation.label));
-  out.predict = [alone = std::move(out.predict)](const CalibrationSpec& calibration) {
-    return alone(calibration) * calibration.contention.computation.value;
-  };
-  out.weight = row.duration_us;  // a long kernel matters more, and its time is known better
-  return out;
+  const int sms = gpu.sm_count - input.measured.plan.communication_sms;
+  return {.predict =
+              [operation, &gpu, sms](const CalibrationSpec& calibration) {
+                const TrainingMachine machine = in_training(gpu, calibration);
+                return to_microseconds(
+                    kernel_cost(operation, machine.gpu, machine.calibration, sms).time);
+              },
+          .measured = row.duration_us,
+          .weight = row.duration_us,  // a long kernel matters more, and its time is known better
+          .group = fmt::format("{} {} {}", row.phase, row.op, operation.label)};
 }
 
 }  // namespace pipecast

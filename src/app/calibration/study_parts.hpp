@@ -26,12 +26,12 @@ struct StudyInput {
 FitStudy products_on_h100(const StudyInput& input);
 FitStudy products_on_h800(const StudyInput& input, CalibrationSpec& h100);
 FitStudy weight_gradients(const StudyInput& input);
-FitStudy computation_beside(const StudyInput& input);
+FitStudy training_clock(const StudyInput& input);
 // Attention, studies_attention.cpp.
 FitStudy attention_on_h100(const StudyInput& input);
 FitStudy attention_forward_on_h800(const StudyInput& input, CalibrationSpec& h100);
 FitStudy attention_decode_on_h800(const StudyInput& input);
-FitStudy attention_backward(const StudyInput& input);
+FitStudy attention_in_training(const StudyInput& input, const std::string& op);
 // Kernels that move memory, studies_memory.cpp.
 FitStudy memory_bound(const StudyInput& input);
 FitStudy launch_gap(const StudyInput& input);
@@ -40,7 +40,14 @@ FitStudy nic(const StudyInput& input);
 FitStudy nvlink(const StudyInput& input);
 FitStudy exchange_kernels(const StudyInput& input);
 FitStudy notification(const StudyInput& input);
-FitStudy transfer_beside(const StudyInput& input, const std::string& what);
+/// Rows of the trace that decide a constant of contention.
+struct TransferRows {
+  std::string name{};  ///< of the constant
+  Constant ContentionConstants::*constant = nullptr;
+  std::string op{};
+  std::string phase{};  ///< empty: every one
+};
+FitStudy transfer_beside(const StudyInput& input, const TransferRows& transfer);
 
 /// "traces/..." of the recorded chunk, for sources.
 inline const std::string kTraceName = std::string("traces/") + kTraceFile;
@@ -65,8 +72,8 @@ std::vector<StudyRow> kernel_rows(const std::vector<MeasuredKernel>& kernels, co
 StudyRow constant_row(const Constant& (*constant)(const CalibrationSpec&), double measured,
                       std::string group);
 
-/// A launch of the trace: a kernel alone on the SMs that communication leaves, times what running
-/// beside communication costs, as src/sim/gpu has it.
+/// A launch of the trace: a kernel of a training step on the SMs that communication leaves, as
+/// src/sim/gpu has it.
 StudyRow trace_row(const StudyInput& input, const Operation& operation, const TraceRow& row);
 
 /// Those that `wanted(const TracedKernel&)` chooses.

@@ -25,6 +25,24 @@ std::optional<TraceFamily> family_of(const TraceRow& row, const Operation& opera
   return TraceFamily::kMemoryBound;
 }
 
+bool is_backward(const TraceRow& row) { return row.phase.find("(F)") == std::string::npos; }
+
+/// Routed rows and received tokens of one pass of one layer.
+LayerLoad measured_load(const std::vector<TraceRow>& rows,
+                        const std::vector<std::optional<Operation>>& operations,
+                        const LayerLoad& balanced) {
+  LayerLoad out = balanced;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!operations[i] || !rows[i].grid_ctas) continue;
+    const Operation& operation = *operations[i];
+    const bool routed =
+        operation.label == (is_backward(rows[i]) ? "routed_gate_up_dgrad" : "routed_gate_up");
+    if (operation.op == "cast_fp8_1x128" && routed) out.routed_tokens = *rows[i].grid_ctas;
+    if (operation.op == "unpermute_reduce") out.received_tokens = *rows[i].grid_ctas;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<TraceRow> read_trace(const std::filesystem::path& path) {
@@ -71,6 +89,28 @@ std::vector<std::optional<Operation>> operations_of(const std::vector<TraceRow>&
   return out;
 }
 
+std::vector<std::optional<Operation>> operations_as_run(const std::vector<TraceRow>& rows,
+                                                        const ModelSpec& model,
+                                                        const PlanSpec& plan) {
+  std::map<std::pair<int, bool>, std::vector<std::size_t>> passes;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    passes[{rows[i].layer, is_backward(rows[i])}].push_back(i);
+  }
+  const LayerLoad balanced = balanced_load(model, plan, kTraceSequence);
+  const LayerOperations layer = layer_operations(model, plan, LayerKind::kMoe, balanced);
+  std::vector<std::optional<Operation>> out(rows.size());
+  for (const auto& [pass, indices] : passes) {
+    std::vector<TraceRow> own;
+    own.reserve(indices.size());
+    for (const std::size_t i : indices) own.push_back(rows[i]);
+    const LayerLoad load = measured_load(own, operations_of(own, layer), balanced);
+    const std::vector<std::optional<Operation>> operations =
+        operations_of(own, layer_operations(model, plan, LayerKind::kMoe, load));
+    for (std::size_t i = 0; i < indices.size(); ++i) out[indices[i]] = operations[i];
+  }
+  return out;
+}
+
 std::string_view name_of(TraceFamily family) {
   switch (family) {
     case TraceFamily::kProducts:
@@ -92,9 +132,7 @@ std::string_view name_of(TraceFamily family) {
 std::vector<TracedKernel> traced_kernels(const std::filesystem::path& traces,
                                          const ModelSpec& model, const PlanSpec& plan) {
   const std::vector<TraceRow> rows = read_trace(traces / kTraceFile);
-  const std::vector<std::optional<Operation>> operations = operations_of(
-      rows,
-      layer_operations(model, plan, LayerKind::kMoe, balanced_load(model, plan, kTraceSequence)));
+  const std::vector<std::optional<Operation>> operations = operations_as_run(rows, model, plan);
   std::vector<TracedKernel> out;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (!operations[i]) continue;

@@ -45,6 +45,12 @@ std::vector<LaunchKey> launch_keys(const std::vector<TraceRow>& rows);
 std::vector<std::optional<Operation>> operations_of(const std::vector<TraceRow>& rows,
                                                     const LayerOperations& layer);
 
+/// The same at the extents that each pass of each layer had: routed rows and received tokens are
+/// thread blocks of the kernels that launch one per row.
+std::vector<std::optional<Operation>> operations_as_run(const std::vector<TraceRow>& rows,
+                                                        const ModelSpec& model,
+                                                        const PlanSpec& plan);
+
 /// Kernels of the trace that are judged together.
 enum class TraceFamily : std::uint8_t {
   kProducts,         ///< FP8, single and grouped
@@ -69,10 +75,10 @@ struct TracedKernel {
 /// Where the trace lies in the folder traces/.
 inline constexpr const char* kTraceFile = "h800_dualpipe_chunk/kernels.csv";
 
-/// The launches of the compute stream with an operation and a family. Left out: the routed experts'
-/// weight gradients, which run two at a time on two streams, so that the time of one says nothing;
-/// what the exchange launches, which waits for peers; what lasted less than the trace resolves, but
-/// for elementwise kernels, which only their sum judges.
+/// The launches of the compute stream with an operation, at the extents they had, and a family.
+/// Left out: the routed experts' weight gradients, which run two at a time on two streams, so that
+/// the time of one says nothing; what the exchange launches, which waits for peers; what lasted
+/// less than the trace resolves, but for elementwise kernels, which only their sum judges.
 /// @throws Error for a file that cannot be read
 std::vector<TracedKernel> traced_kernels(const std::filesystem::path& traces,
                                          const ModelSpec& model, const PlanSpec& plan);

@@ -10,6 +10,7 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
   return {
       {"clock.loaded_ghz", &c.clock.loaded_ghz},
       {"clock.settling_us", &c.clock.settling_us},
+      {"clock.training_ghz", &c.clock.training_ghz},
       {"product.drain_cycles", &c.product.drain_cycles},
       {"product.gradient_drain_cycles", &c.product.gradient_drain_cycles},
       {"product.uneven_columns", &c.product.uneven_columns},
@@ -28,6 +29,7 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"attention.launch_us", &c.attention.launch_us},
       {"attention.forward_exposed", &c.attention.forward_exposed},
       {"attention.forward_exposed_fp8", &c.attention.forward_exposed_fp8},
+      {"attention.training_exposed", &c.attention.training_exposed},
       {"attention.forward_tile_cycles", &c.attention.forward_tile_cycles},
       {"attention.backward_exposed", &c.attention.backward_exposed},
       {"attention.decode_exposed", &c.attention.decode_exposed},
@@ -61,8 +63,8 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"communication.sum_copy", &c.communication.sum_copy},
       {"communication.node_copy", &c.communication.node_copy},
       {"communication.layout_cycles", &c.communication.layout_cycles},
-      {"contention.computation", &c.contention.computation},
       {"contention.dispatch", &c.contention.dispatch},
+      {"contention.cached_dispatch", &c.contention.cached_dispatch},
       {"contention.combine", &c.contention.combine},
   };
 }

@@ -9,6 +9,7 @@
 #include "app/calibration/tables.hpp"
 #include "app/calibration/trace_rows.hpp"
 #include "model/ops/kernel_cost.hpp"
+#include "model/ops/training.hpp"
 
 namespace pipecast {
 
@@ -61,14 +62,13 @@ void add_table(std::vector<ValidationRow>& out, const std::string& quantity,
 }
 
 void add_trace(std::vector<ValidationRow>& out, const Scenario& h800, const fs::path& traces) {
-  const GpuSpec& gpu = h800.cluster.gpu;
-  const int sms = gpu.sm_count - h800.plan.communication_sms;
-  const double beside = h800.calibration.contention.computation.value;
+  const TrainingMachine machine = in_training(h800.cluster.gpu, h800.calibration);
+  const int sms = machine.gpu.sm_count - h800.plan.communication_sms;
   std::array<Compared, kTraceFamilies> families;
   Compared long_ones;  // memory-bound kernels whose times the trace's microseconds resolve well
   for (const TracedKernel& kernel : traced_kernels(traces, h800.model, h800.plan)) {
-    const KernelCost cost = kernel_cost(kernel.operation, gpu, h800.calibration, sms);
-    const auto add = [&, predicted = to_microseconds(cost.time) * beside](Compared& to) {
+    const KernelCost cost = kernel_cost(kernel.operation, machine.gpu, machine.calibration, sms);
+    const auto add = [&, predicted = to_microseconds(cost.time)](Compared& to) {
       to.predicted.push_back(predicted);
       to.measured.push_back(kernel.row.duration_us);
     };

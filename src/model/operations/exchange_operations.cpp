@@ -18,13 +18,13 @@ class ExchangePhases {
                   {draft_.load.tokens, draft_.model.num_experts_per_tok, counts()});
       list.memory("ep_notify", {}, {counts()});
     }
-    transfer(list, Exchange::kDispatch, draft_.plan.precision.dispatch);
+    transfer(list, Exchange::kDispatch, draft_.plan.precision.dispatch, cached);
   }
 
   void combine(Phase phase) {
     LaunchList list = draft_.phase(phase, Stream::kCommunication);
     list.memory("ep_cached_notify", {}, {counts()});
-    transfer(list, Exchange::kCombine, draft_.plan.precision.combine);
+    transfer(list, Exchange::kCombine, draft_.plan.precision.combine, true);
   }
 
  private:
@@ -34,12 +34,13 @@ class ExchangePhases {
 
   /// A layer does not know which of its group's GPUs share a node: copies to nodes are the
   /// cluster's.
-  void transfer(LaunchList& list, Exchange kind, Precision p) {
+  void transfer(LaunchList& list, Exchange kind, Precision p, bool cached) {
     const std::int64_t hidden = draft_.model.hidden_size;
     list.push(exchange_operation({.kind = kind,
                                   .tokens = static_cast<double>(draft_.load.tokens),
                                   .gpu_copies = static_cast<double>(draft_.load.received_tokens),
-                                  .copy = stored_bytes(p, 1, hidden)},
+                                  .copy = stored_bytes(p, 1, hidden),
+                                  .cached = cached},
                                  hidden, p));
   }
 

@@ -4,13 +4,6 @@
 
 namespace pipecast {
 
-std::string_view name_of(Phase phase) {
-  static constexpr std::array<std::string_view, kPhases> kNames = {
-      "attn(F)", "dispatch(F)", "mlp(F)",  "combine(F)", "combine(B)",
-      "mlp(B)",  "dispatch(B)", "attn(B)", "mlp(W)",     "attn(W)"};
-  return kNames[static_cast<std::size_t>(phase)];
-}
-
 Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns) {
   constexpr std::int64_t kScaleTile = 128;  // elements of a row that share a scale
   constexpr std::int64_t kScaleBytes = 4;   // FP32

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/units.hpp"
+#include "model/specs/phase.hpp"
 #include "model/specs/plan.hpp"
 #include "model/specs/precision.hpp"
 
@@ -70,6 +71,7 @@ struct ExchangeShape {
   double gpu_copies = 0;   ///< copies of tokens to GPUs, its own included
   double node_copies = 0;  ///< copies to nodes, its own included; 0 if the group is one node
   Bytes copy{};            ///< payload of one copy, scales included
+  bool cached = false;     ///< repeats a known exchange, as the backward pass does
 
   bool operator==(const ExchangeShape&) const = default;
 };
@@ -100,27 +102,6 @@ struct Operation {
 
 /// Whether an operation is a matrix product, dense or grouped.
 inline bool is_product(const Operation& o) { return o.op.find("gemm") != std::string_view::npos; }
-
-/// The phases of a layer in one training step, named as in the trace. F: forward, B: input
-/// gradient, W: weight gradient. The forward runs attn, dispatch, mlp, combine; the backward
-/// combine (a dispatch), mlp, dispatch (a combine), attn. Embedding and head have `mlp` phases
-/// only.
-enum class Phase : std::uint8_t {
-  kAttentionForward,
-  kDispatchForward,
-  kMlpForward,
-  kCombineForward,
-  kCombineBackward,
-  kMlpBackward,
-  kDispatchBackward,
-  kAttentionBackward,
-  kMlpWeight,
-  kAttentionWeight,
-};
-inline constexpr int kPhases = 10;
-
-/// "attn(F)", "dispatch(F)", ...
-std::string_view name_of(Phase phase);
 
 /// Size of `rows` x `columns` elements, with one FP32 scale per 128 of a row for FP8 and E5M6.
 Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns);

@@ -151,4 +151,12 @@ ExchangeWork exchange_work(const ExchangeShape& shape, const CommunicationConsta
           .moving = duration_from_seconds((moving + bookkeeping) / sms)};
 }
 
+Bytes staged_bytes(const ExchangeShape& shape) {
+  constexpr double kPerNodeCopy = 4;
+  constexpr double kPerGpuCopy = 3;
+  const double copies =
+      shape.tokens + kPerNodeCopy * shape.node_copies + kPerGpuCopy * shape.gpu_copies;
+  return Bytes(std::llround(copies * static_cast<double>(shape.copy.count())));
+}
+
 }  // namespace pipecast

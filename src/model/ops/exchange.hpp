@@ -24,4 +24,11 @@ struct ExchangeWork {
 ExchangeWork exchange_work(const ExchangeShape& shape, const CommunicationConstants& constants,
                            int sms);
 
+/// Bytes through the HBM of one GPU that exchanges as much as its peers: a copy to a node is
+/// written to and read from the sender's buffer, written to and read from the forwarder's; a copy
+/// to a GPU is written to and read from the receiver's buffer, and its token written to the output
+/// (combine: read from the input, which is as much); every own token is read (written) once.
+/// Source: the buffers of DeepEP's normal kernels. Not modelled: buffers that stay in L2.
+Bytes staged_bytes(const ExchangeShape& shape);
+
 }  // namespace pipecast

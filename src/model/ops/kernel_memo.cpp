@@ -4,8 +4,7 @@
 
 namespace pipecast {
 
-std::size_t KernelMemo::Hash::operator()(const Key& key) const {
-  const Operation& op = key.operation;
+std::size_t hash_of(const Operation& op) {
   const AttentionShape& a = op.attention;
   // Length and last letter of a name tell most kinds apart that may have the same extents.
   const auto letter = static_cast<unsigned char>(op.op.empty() ? '\0' : op.op.back());
@@ -16,7 +15,6 @@ std::size_t KernelMemo::Hash::operator()(const Key& key) const {
     hash = (hash << 5U | hash >> 59U) ^ static_cast<std::uint64_t>(number);
     hash *= kOdd;
   };
-  mix(key.sms);
   mix(op.precision);
   mix(op.m);
   mix(op.n);

@@ -8,6 +8,9 @@
 
 namespace pipecast {
 
+/// Mixes the numbers that tell most kernels apart.
+std::size_t hash_of(const Operation& operation);
+
 /// kernel_cost() of one GPU and calibration, remembered by operation and number of SMs. What does
 /// not change a kernel's time, its label and its stream, does not tell operations apart. Not for
 /// use by several threads at once.
@@ -30,9 +33,10 @@ class KernelMemo {
     int sms = 0;
     bool operator==(const Key&) const = default;
   };
-  /// Mixes the numbers that tell most kernels apart; equality compares everything.
   struct Hash {
-    std::size_t operator()(const Key& key) const;
+    std::size_t operator()(const Key& key) const {
+      return hash_of(key.operation) * 31 + static_cast<std::size_t>(key.sms);
+    }
   };
 
   const GpuSpec& gpu_;

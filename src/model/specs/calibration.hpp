@@ -16,6 +16,8 @@ struct Constant {
 struct ClockConstants {
   Constant loaded_ghz;   ///< SM clock with all tensor cores busy for long
   Constant settling_us;  ///< time constant with which the clock falls under load
+  /// SM clock that the chip holds through a training step, kernel after kernel without a pause.
+  Constant training_ghz;
 };
 
 /// Matrix products: cycles of the parts of a tile that arithmetic does not give.
@@ -50,6 +52,7 @@ struct AttentionConstants {
   Constant launch_us;               ///< fixed time of each kernel in a chain of dependent ones
   Constant forward_exposed;         ///< BF16 operands
   Constant forward_exposed_fp8;     ///< FP8 operands
+  Constant training_exposed;        ///< BF16 operands, the forward kernel of training
   Constant forward_tile_cycles;     ///< prologue and epilogue of a block of queries or keys
   Constant backward_exposed;        ///< also of the atomic sums of the query gradient
   Constant decode_exposed;          ///< BF16 cache
@@ -101,11 +104,10 @@ struct CommunicationConstants {
   Constant layout_cycles;  ///< SM cycles of ep_layout for one of a token's experts
 };
 
-/// What running at the same time costs, measured kernel by kernel in the H800 trace.
+/// Time of a transfer beside computation over its time alone, >= 1, measured in the H800 trace.
 struct ContentionConstants {
-  Constant
-      computation;  ///< time of a computation kernel beside communication over its time alone, >= 1
-  Constant dispatch;  ///< time of a dispatch beside computation over its time alone, >= 1
+  Constant dispatch;         ///< the forward's, which learns who receives what
+  Constant cached_dispatch;  ///< the backward's, which repeats a known exchange
   Constant combine;
 };
 

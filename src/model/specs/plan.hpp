@@ -2,10 +2,12 @@
 /// notion.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "model/specs/phase.hpp"
 #include "model/specs/precision.hpp"
 
 namespace pipecast {
@@ -51,6 +53,20 @@ struct PrecisionSpec {
   Precision pipeline_transfer = Precision::kBf16;  ///< activations and gradients between stages
 };
 
+/// How the kernels of a chunk are put on streams.
+struct OverlapSpec {
+  bool communication = true;        ///< dispatch and combine run beside computation, on a stream of
+                                    ///< their own; false: every kernel has the GPU for itself
+  int weight_gradient_streams = 2;  ///< on which the experts' weight gradients take turns: 1 or 2
+  /// Launch order of an overlapped pair, layer by layer: every phase once, none before one of its
+  /// own pass that it needs. Default: as the H800 trace launches them.
+  std::array<Phase, kPhases> order = {Phase::kCombineBackward,   Phase::kAttentionForward,
+                                      Phase::kDispatchForward,   Phase::kMlpBackward,
+                                      Phase::kMlpWeight,         Phase::kDispatchBackward,
+                                      Phase::kMlpForward,        Phase::kCombineForward,
+                                      Phase::kAttentionBackward, Phase::kAttentionWeight};
+};
+
 struct PlanSpec {
   int tp = 1;
   int cp = 1;
@@ -61,9 +77,11 @@ struct PlanSpec {
   std::string fallback_schedule;   ///< used where `schedule` cannot run with the step's
                                    ///< micro-batches; may be empty
   int micro_batch_size = 1;        ///< sequences
-  int communication_sms = 0;       ///< SMs of the dispatch and combine kernels while they run
+  int communication_sms = 0;       ///< SMs of the dispatch and combine kernels while they run; 0:
+                                   ///< an engine beside the SMs moves the tokens
   PipelineLayout pipeline_layout;  ///< resolved: pp stages
   RecomputeSpec recompute;
+  OverlapSpec overlap;
   PrecisionSpec precision;
 };
 

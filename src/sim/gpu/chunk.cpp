@@ -147,8 +147,7 @@ ChunkBuilder::Piece ChunkBuilder::compute_piece(const std::vector<Operation>& op
                     : beside    ? plan_.communication_sms
                                 : all_sms - plan_.communication_sms;
     const KernelCost& cost = kernels_.cost(operations[i], sms);
-    const Duration time =
-        scaled(cost.time, overlapped && !beside ? calibration.contention.computation.value : 1.0);
+    const Duration time = cost.time;
     add_share(piece.work, operations[i].op, pipecast::name_of(cost.limited_by), time);
     add_share(piece.work, "launch_gap", "latency", gap);
     piece.duration += time + gap;

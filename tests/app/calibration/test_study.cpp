@@ -95,14 +95,14 @@ TEST_CASE("cross-validation leaves out whole shapes", "[calibration]") {
   for (StudyRow& row : study.rows) {
     if (row.group != "shape 3") continue;
     row.predict = [inner = row.predict](const CalibrationSpec& c) {
-      return inner(c) * c.contention.computation.value;
+      return inner(c) * c.contention.dispatch.value;
     };
     row.measured *= 2;
   }
-  study.constants.push_back({"contention.computation", {.start = 1, .low = 0.5, .high = 10}});
+  study.constants.push_back({"contention.dispatch", {.start = 1, .low = 0.5, .high = 10}});
   CalibrationSpec calibration = started(study);
   const StudyResult result = run_study(study, calibration);
-  REQUIRE(calibration.contention.computation.value == Approx(2).epsilon(1e-3));
+  REQUIRE(calibration.contention.dispatch.value == Approx(2).epsilon(1e-3));
   REQUIRE(result.fitted.worst < 1e-3);
   REQUIRE(result.left_out->worst > 0.1);
 }

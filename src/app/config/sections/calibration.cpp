@@ -36,6 +36,8 @@ void describe(Fields& f, ClockConstants& clock) {
           10);
   bounded(f, "settling_us", clock.settling_us,
           "microseconds in which the clock falls by 63 % of its way under load", 1, kLongest);
+  bounded(f, "training_ghz", clock.training_ghz,
+          "SM clock that the chip holds through a training step", 0.1, 10);
 }
 
 void describe(Fields& f, ProductConstants& p) {
@@ -87,6 +89,8 @@ void describe(Fields& f, AttentionConstants& a) {
           kMostExposed);
   bounded(f, "forward_exposed_fp8", a.forward_exposed_fp8, "the same with FP8 operands", 0,
           kMostExposed);
+  bounded(f, "training_exposed", a.training_exposed,
+          "the same of training's forward kernel, BF16 operands", 0, kMostExposed);
   bounded(f, "forward_tile_cycles", a.forward_tile_cycles,
           "SM clocks before and after the main loop of a block of queries or keys", 0, kMostCycles);
   bounded(f, "backward_exposed", a.backward_exposed,
@@ -170,10 +174,10 @@ void describe(Fields& f, CommunicationConstants& communication) {
 
 void describe(Fields& f, ContentionConstants& contention) {
   constexpr double kWorst = 100;
-  bounded(f, "computation", contention.computation,
-          "time of a computation kernel beside communication over its time alone", 1, kWorst);
   bounded(f, "dispatch", contention.dispatch,
-          "time of a dispatch beside computation over its time alone", 1, kWorst);
+          "time of a forward dispatch beside computation over its time alone", 1, kWorst);
+  bounded(f, "cached_dispatch", contention.cached_dispatch,
+          "time of a backward dispatch beside computation over its time alone", 1, kWorst);
   bounded(f, "combine", contention.combine,
           "time of a combine beside computation over its time alone", 1, kWorst);
 }

@@ -1,0 +1,77 @@
+/// The kernels of a chunk: what one GPU launches for one micro-batch on one stage, or for the
+/// forward of one and the backward of another, in launch order on its streams.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "model/operations/layer_operations.hpp"
+#include "sim/gpu/timeline.hpp"
+
+namespace pipecast {
+
+enum class ChunkKind : std::uint8_t {
+  kForward,
+  kBackward,        ///< both gradients
+  kBackwardInput,   ///< the input's gradient alone
+  kBackwardWeight,  ///< the weights' gradients alone
+  kOverlapped,      ///< a forward and a full backward, mutually overlapped
+};
+inline constexpr int kChunkKinds = 5;
+
+/// "forward", "backward", "backward-input", "backward-weight", "overlapped".
+std::string_view name_of(ChunkKind kind);
+
+/// Layers of the passes of a chunk, in the order in which a forward goes through them. A pass that
+/// the chunk has not is ignored.
+struct ChunkShape {
+  ChunkKind kind{};
+  std::vector<LayerKind> forward;
+  std::vector<LayerKind> backward;  ///< of all kinds but kForward
+  /// One per layer, in the order of `forward` and `backward`; empty: balanced.
+  std::vector<LayerLoad> forward_loads{};
+  std::vector<LayerLoad> backward_loads{};
+};
+
+/// Turns chunks of one plan into launches.
+///
+/// Streams: computation on one; dispatch, combine and what belongs to them on another, if the plan
+/// overlaps communication; the experts' weight gradients on two in turn, if it says so. Where an
+/// exchange may run beside, matrix products leave the plan's communication SMs free: in overlapped
+/// pairs, and in the weight gradients of a full backward.
+/// A pair: the forward's layers and the backward's layers are paired in the order in which each
+/// pass goes through them, first with first, each pair's phases in the plan's order; what is left
+/// of the longer one runs alone, phases of the other missing. A full backward: the weight gradients
+/// follow the exchange that they run beside.
+class ChunkKernels {
+ public:
+  /// @param scenario, plan  must outlive this and not change
+  ChunkKernels(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
+
+  /// @throws Error for operations that the GPU cannot run
+  std::vector<Launch> launches(const ChunkShape& chunk);
+
+  /// One phase of one layer by itself.
+  std::vector<Launch> launches(LayerKind kind, Phase phase, ChunkKind chunk, const LayerLoad& load);
+
+  [[nodiscard]] KernelTable& table() { return table_; }
+  [[nodiscard]] const LayerLoad& balanced() const { return balanced_; }
+  /// Balanced, as the chunk's layers have it.
+  [[nodiscard]] const LayerOperations& operations(LayerKind kind);
+
+ private:
+  class Assembly;
+
+  /// Kernels of a phase in their order.
+  std::vector<std::int32_t> kernels_of(const std::vector<Operation>& operations, bool split);
+  [[nodiscard]] bool splits(ChunkKind chunk, Phase phase) const;
+
+  const Scenario& scenario_;
+  const PlanSpec& plan_;
+  LayerLoad balanced_;
+  KernelTable table_;
+  std::map<LayerKind, LayerOperations> operations_;
+  std::map<std::tuple<LayerKind, Phase, bool>, std::vector<std::int32_t>> kernels_;  // balanced
+};
+
+}  // namespace pipecast
