@@ -24,6 +24,7 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"product.one_wave_cycles", &c.product.one_wave_cycles},
       {"product.tallest_tile", &c.product.tallest_tile},
       {"product.widest_tile", &c.product.widest_tile},
+      {"product.training_tile", &c.product.training_tile},
       {"product.cast_launch_us", &c.product.cast_launch_us},
       {"product.cast_blocks_per_us", &c.product.cast_blocks_per_us},
       {"attention.launch_us", &c.attention.launch_us},

@@ -39,6 +39,8 @@ struct ProductConstants {
   Constant one_wave_cycles;
   Constant tallest_tile;  ///< rows of the tallest FP8 tile that the measured version offers
   Constant widest_tile;   ///< columns of the widest one
+  Constant training_tile;  ///< rows and columns of the one FP8 tile that training's kernels have;
+                           ///< 0: they choose like the measured version
   /// The cast of A that the FP8 table's times include, where they do: its launch, and the rate at
   /// which its thread blocks start. Block rate 0: the table's times are products alone.
   Constant cast_launch_us;

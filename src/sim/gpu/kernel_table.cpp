@@ -87,7 +87,7 @@ const GpuKernelCost& KernelTable::cost(int kernel, int sms) {
 
 GpuKernelCost KernelTable::fresh_cost(const GpuKernel& kernel, int sms) {
   if (kernel.transfer) return transfer_cost(kernel.operation);
-  const KernelCost& cost = memo_.cost(kernel.operation, std::max(sms, 1));
+  const KernelCost& cost = memo_.cost(machine_.kernel_of(kernel.operation), std::max(sms, 1));
   return {.sms = sms,
           .time = cost.time,
           .hbm_bytes = static_cast<double>(cost.hbm_bytes.count()),
