@@ -109,8 +109,8 @@ std::array<int, kStreams> share_sms(const Running& running, const KernelTable& k
 
 }  // namespace
 
-Shares share_gpu(const Running& running, KernelTable& kernels) {
-  Shares out{.sms = share_sms(running, kernels)};
+GpuShares share_gpu(const Running& running, KernelTable& kernels) {
+  GpuShares out{.sms = share_sms(running, kernels)};
   const auto runs = [&](std::size_t s) {
     return running.kernel[s] >= 0 &&
            (out.sms[s] > 0 || kernels.at(running.kernel[s]).use == SmUse::kNone);
@@ -241,7 +241,7 @@ class Player {
 
   /// Gives every running kernel its new speed. What is left of it stretches as its whole time does.
   void share() {
-    const Shares shares = share_gpu(running_, kernels_);
+    const GpuShares shares = share_gpu(running_, kernels_);
     for (std::size_t s = 0; s < kStreams; ++s) {
       if (!launch_[s] || (ends_[s] && shares.time[s] == whole_[s])) continue;
       if (ends_[s]) left_[s] = *ends_[s] - now_;

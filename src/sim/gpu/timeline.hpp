@@ -37,7 +37,7 @@ struct Running {
 };
 
 /// What each kernel has of the GPU while the others run.
-struct Shares {
+struct GpuShares {
   std::array<int, kStreams> sms{};
   /// How long it takes like that from beginning to end; none while it waits for SMs.
   std::array<std::optional<Duration>, kStreams> time{};
@@ -53,7 +53,7 @@ struct Shares {
 /// fair share gets it, and a kernel slows by its scarcest share. Transfers besides slow by their
 /// measured contention while anything computes.
 /// Not modelled: thread blocks that drain before others start; caches that neighbours evict.
-Shares share_gpu(const Running& running, KernelTable& kernels);
+GpuShares share_gpu(const Running& running, KernelTable& kernels);
 
 /// Plays launches: each starts a launch gap after the last of those it waits for has ended, or at
 /// once if it waits for none; whenever a kernel starts or ends, the others go on at what is left to
