@@ -57,6 +57,7 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"memory.scale_cycles", &c.memory.scale_cycles},
       {"communication.bytes_per_second_per_sm", &c.communication.bytes_per_second_per_sm},
       {"communication.notify_us", &c.communication.notify_us},
+      {"communication.peers_late_us", &c.communication.peers_late_us},
       {"communication.dispatch_us", &c.communication.dispatch_us},
       {"communication.combine_us", &c.communication.combine_us},
       {"communication.token_us", &c.communication.token_us},

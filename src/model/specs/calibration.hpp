@@ -97,6 +97,8 @@ struct MemoryConstants {
 struct CommunicationConstants {
   Constant bytes_per_second_per_sm;  ///< copies through one SM, sending and receiving together
   Constant notify_us;      ///< exchange of token counts before a transfer, nobody being late
+  /// Further wait of a GPU in such an exchange until the last of its peers has arrived, in training.
+  Constant peers_late_us;
   Constant dispatch_us;    ///< of a dispatch of hardly a token, beyond the links
   Constant combine_us;     ///< of such a combine
   Constant token_us;       ///< SM time of a dispatch for a token beside its copies

@@ -24,7 +24,8 @@ struct ChunkProgram {
 /// use by several threads at once.
 class ChunkBuilder {
  public:
-  /// @param scenario, plan  must outlive this and not change; the plan's layout decides what a stage
+  /// @param scenario, plan  must outlive this and not change; the plan's layout decides what a
+  /// stage
   ///                        consists of
   ChunkBuilder(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing)
       : plan_(plan), segments_(scenario, plan, routing) {}

@@ -48,11 +48,12 @@ struct LayerPass {
   std::vector<const LayerLoad*> loads;
 
   LayerPass(bool there, const std::vector<LayerKind>& kinds, const std::vector<LayerLoad>& given,
-       bool reversed) {
+            bool reversed) {
     if (!there) return;
     PIPECAST_ASSERT(given.empty() || given.size() == kinds.size());
     layers = kinds;
-    for (std::size_t i = 0; i < kinds.size(); ++i) loads.push_back(given.empty() ? nullptr : &given[i]);
+    for (std::size_t i = 0; i < kinds.size(); ++i)
+      loads.push_back(given.empty() ? nullptr : &given[i]);
     if (!reversed) return;
     std::reverse(layers.begin(), layers.end());
     std::reverse(loads.begin(), loads.end());
@@ -150,11 +151,11 @@ class ChunkKernels::Assembly {
 };
 
 ChunkKernels::ChunkKernels(const Scenario& scenario, const PlanSpec& plan,
-                           const RoutingStatistics& routing)
+                           const RoutingStatistics& routing, Duration peers_late)
     : scenario_(scenario),
       plan_(plan),
       balanced_(balanced_load(scenario.model, plan, scenario.recipe.seq_length)),
-      table_(scenario, plan, routing) {}
+      table_(scenario, plan, routing, peers_late) {}
 
 const LayerOperations& ChunkKernels::operations(LayerKind kind) {
   const auto known = operations_.find(kind);
@@ -193,8 +194,7 @@ std::vector<Launch> ChunkKernels::launches(const ChunkShape& chunk) {
       if (kernels.size() != list.size()) kernels = kernels_of(list, split);
       last = assembly.add(list, kernels, phase, before);
     } else {
-      const LayerOperations own =
-          layer_operations(scenario_.model, plan_, phase.kind, *phase.load);
+      const LayerOperations own = layer_operations(scenario_.model, plan_, phase.kind, *phase.load);
       const std::vector<Operation>& list = own.at(phase.phase);
       last = assembly.add(list, kernels_of(list, split), phase, before);
     }

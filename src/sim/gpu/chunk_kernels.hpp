@@ -61,7 +61,9 @@ bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan);
 class ChunkKernels {
  public:
   /// @param scenario, plan  must outlive this and not change
-  ChunkKernels(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
+  /// @param peers_late      as KernelTable
+  ChunkKernels(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing,
+               Duration peers_late = {});
 
   /// @throws Error for operations that the GPU cannot run
   std::vector<Launch> launches(const ChunkShape& chunk);

@@ -54,8 +54,7 @@ void ChunkPlay::start(StreamState& stream) const {
 /// What is left of a task stretches as its whole time does.
 void ChunkPlay::set_time(StreamState& stream, Duration whole) const {
   if (!stream.running || whole == stream.whole) return;
-  stream.left =
-      stream.whole == Duration() ? whole : stretched(stream.left, stream.whole, whole);
+  stream.left = stream.whole == Duration() ? whole : stretched(stream.left, stream.whole, whole);
   stream.whole = whole;
 }
 
@@ -151,8 +150,7 @@ void add_work(std::vector<WorkShare>& shares, const Task& task, Duration took) {
   for (std::size_t i = 0; i < task.work.size(); ++i) {
     WorkShare share = task.work[i];
     const bool last = i + 1 == task.work.size();
-    share.time =
-        last ? left : std::min(left, stretched(share.time, task.time.front(), took));
+    share.time = last ? left : std::min(left, stretched(share.time, task.time.front(), took));
     left -= share.time;
     add_share(shares, share);
   }

@@ -21,9 +21,9 @@ struct WorkShare {
 /// What the communication stream does to the computation beside it.
 enum class Beside : std::uint8_t {
   kNothing,
-  kNotify,     ///< few SMs held
-  kWaiting,    ///< the communication SMs held, nothing moves
-  kDispatch,   ///< and tokens go through HBM
+  kNotify,    ///< few SMs held
+  kWaiting,   ///< the communication SMs held, nothing moves
+  kDispatch,  ///< and tokens go through HBM
   kCombine,
 };
 inline constexpr std::size_t kBesides = 5;

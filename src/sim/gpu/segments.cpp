@@ -7,8 +7,8 @@ namespace pipecast {
 
 namespace {
 
-constexpr std::int64_t kSteps = 16;       // of a curve, up to the balanced load
-constexpr std::int64_t kMostLoads = 3;    // times the balanced load; further on it goes on straight
+constexpr std::int64_t kSteps = 16;     // of a curve, up to the balanced load
+constexpr std::int64_t kMostLoads = 3;  // times the balanced load; further on it goes on straight
 
 constexpr auto kOnCommunication = static_cast<std::size_t>(Stream::kCommunication);
 
@@ -23,9 +23,7 @@ void add_share(std::vector<WorkShare>& shares, std::string_view operation,
   shares.push_back({operation, resource, time});
 }
 
-bool on_exchange(const Operation& operation) {
-  return operation.stream == Stream::kCommunication;
-}
+bool on_exchange(const Operation& operation) { return operation.stream == Stream::kCommunication; }
 
 Beside beside_of(const Operation& operation) {
   if (operation.op == "ep_dispatch") return Beside::kDispatch;
@@ -43,8 +41,7 @@ double mixed(double a, double b, double share) { return a + (b - a) * share; }
 
 }  // namespace
 
-Segments::Segments(const Scenario& scenario, const PlanSpec& plan,
-                   const RoutingStatistics& routing)
+Segments::Segments(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing)
     : kernels_(scenario, plan, routing),
       gap_(duration_from_seconds(scenario.calibration.latency.launch_gap_us.value * 1e-6)) {
   neighbour_.fill(-1);
@@ -80,8 +77,7 @@ Segment Segments::computation(const std::vector<Launch>& launches, std::size_t f
     }
     KernelTable& table = kernels_.table();
     const GpuKernel& what = table.at(kernel);
-    const int sms = what.use == SmUse::kGrid ? what.grid
-                                             : table.scenario().cluster.gpu.sm_count;
+    const int sms = what.use == SmUse::kGrid ? what.grid : table.scenario().cluster.gpu.sm_count;
     add_share(out.work, what.operation.op, table.cost(kernel, sms).limited_by,
               time_beside(kernel, Beside::kNothing));
     const bool side = launches[i].stream == Stream::kSide;
@@ -125,7 +121,8 @@ Segment Segments::transfer(const Launch& launch) {
               .nic_bytes = cost.nic_bytes,
               .nvlink_bytes = cost.nvlink_bytes};
   out.time[0] = cost.time + gap_;
-  out.time[1] = duration_from_picoseconds(static_cast<double>(cost.time.count()) * what.beside) + gap_;
+  out.time[1] =
+      duration_from_picoseconds(static_cast<double>(cost.time.count()) * what.beside) + gap_;
   add_share(out.work, what.operation.op, cost.limited_by, cost.time);
   add_share(out.work, "launch_gap", "latency", gap_);
   return out;
@@ -160,8 +157,7 @@ const Segments::Curve& Segments::curve(const Key& key) {
   const auto at = [&, k = kind, p = phase, s = split](double rows, double received) {
     LayerLoad load = balanced;
     load.routed_tokens = std::max(share_of(balanced.routed_tokens, rows), balanced.local_experts);
-    load.received_tokens =
-        std::max(share_of(balanced.received_tokens, received), std::int64_t{1});
+    load.received_tokens = std::max(share_of(balanced.received_tokens, received), std::int64_t{1});
     return sums(kernels_.launches(k, p, s, load));
   };
   Curve out;

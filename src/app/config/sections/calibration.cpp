@@ -161,6 +161,8 @@ void describe(Fields& f, CommunicationConstants& communication) {
   };
   time("notify_us", communication.notify_us,
        "microseconds of the exchange of token counts before a transfer, nobody being late");
+  time("peers_late_us", communication.peers_late_us,
+       "microseconds that a GPU in training waits in it for the last of its peers");
   time("dispatch_us", communication.dispatch_us,
        "microseconds of a dispatch of hardly a token, beyond the links");
   time("combine_us", communication.combine_us, "microseconds of such a combine");
