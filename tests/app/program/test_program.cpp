@@ -276,7 +276,11 @@ TEST_CASE("list names what is shipped", "[program]") {
   using Names = std::vector<std::string>;
   REQUIRE(names("gpus") == Names{"a100", "h100", "h800"});
   REQUIRE(names("models") == Names{"deepseek-v3", "tiny-moe"});
-  REQUIRE(names("scenarios") == Names{"deepseek-v3-h800", "tiny-moe-h100"});
+  REQUIRE(names("scenarios") ==
+          Names{"deepseek-v3-h800", "tiny-moe-h100", "what-if/communication-coprocessor",
+                "what-if/double-infiniband", "what-if/full-precision-accumulation",
+                "what-if/h100-nvlink", "what-if/half-hbm", "what-if/native-tile-scaling",
+                "what-if/no-overlap", "what-if/no-promotion"});
   REQUIRE(names("schedules") == Names{"1f1b", "dualpipe"});
 }
 
