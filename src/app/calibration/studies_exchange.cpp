@@ -188,6 +188,26 @@ FitStudy notification(const StudyInput& input) {
   return study;
 }
 
+/// What a GPU that is ready waits for the last of 64 in the trace, where routing is balanced.
+FitStudy late_peers(const StudyInput& input) {
+  FitStudy study{.name = "late peers",
+                 .source = fmt::format("{}, ep_notify and ep_cached_notify less the exchange of "
+                                       "counts",
+                                       kTraceName),
+                 .constants = {microseconds("communication.peers_late_us", 2000, 1e5)}};
+  for (const TraceRow& row : input.trace) {
+    if (row.op != "ep_notify" && row.op != "ep_cached_notify") continue;
+    study.rows.push_back({.predict =
+                              [](const CalibrationSpec& c) {
+                                return c.communication.notify_us.value +
+                                       c.communication.peers_late_us.value;
+                              },
+                          .measured = row.duration_us,
+                          .group = fmt::format("layer {} {}", row.layer, row.phase)});
+  }
+  return study;
+}
+
 FitStudy transfer_beside(const StudyInput& input, const TransferRows& transfer) {
   const bool dispatch = transfer.op == "ep_dispatch";
   FitStudy study{.name = transfer.name + " beside computation",

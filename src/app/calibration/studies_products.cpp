@@ -28,7 +28,12 @@ std::vector<StatedConstant> kernel_version(int tallest, int widest, const std::s
     const auto exact = static_cast<double>(value);
     return Constant{.value = exact, .low = exact, .high = exact, .source = source};
   };
-  return {{"product.tallest_tile", stated(tallest)}, {"product.widest_tile", stated(widest)}};
+  constexpr double kTile = 128;
+  return {{"product.tallest_tile", stated(tallest)},
+          {"product.widest_tile", stated(widest)},
+          {"product.training_tile",
+           {kTile, kTile, kTile,
+            kTraceName + ": products of one depth take one time per wave of such tiles"}}};
 }
 
 }  // namespace

@@ -56,9 +56,7 @@ StudyRow trace_row(const StudyInput& input, const Operation& operation, const Tr
   const int sms = gpu.sm_count - input.measured.plan.communication_sms;
   return {.predict =
               [operation, &gpu, sms](const CalibrationSpec& calibration) {
-                const TrainingMachine machine = in_training(gpu, calibration);
-                return to_microseconds(
-                    kernel_cost(operation, machine.gpu, machine.calibration, sms).time);
+                return to_microseconds(in_training(gpu, calibration).cost(operation, sms).time);
               },
           .measured = row.duration_us,
           .weight = row.duration_us,  // a long kernel matters more, and its time is known better

@@ -40,6 +40,7 @@ FitStudy nic(const StudyInput& input);
 FitStudy nvlink(const StudyInput& input);
 FitStudy exchange_kernels(const StudyInput& input);
 FitStudy notification(const StudyInput& input);
+FitStudy late_peers(const StudyInput& input);
 /// Rows of the trace that decide a constant of contention.
 struct TransferRows {
   std::string name{};  ///< of the constant

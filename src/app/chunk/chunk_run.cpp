@@ -65,16 +65,20 @@ ChunkShape chunk_shape(const Scenario& scenario, const ChunkRequest& request) {
   return {.kind = request.kind, .forward = list, .backward = list};
 }
 
-ChunkRun run_chunk(const Scenario& scenario, const ChunkShape& shape) {
+ChunkRun run_chunk(const Scenario& scenario, const ChunkShape& shape, Duration peers_late) {
   const RoutingStatistics routing =
       balanced_routing(scenario.model, scenario.plan.ep, scenario.cluster.gpus_per_node);
-  ChunkKernels chunk(scenario, scenario.plan, routing);
+  ChunkKernels chunk(scenario, scenario.plan, routing, peers_late);
   KernelTable& table = chunk.table();
   const std::vector<Launch> launches = chunk.launches(shape);
   require(!launches.empty(), "a chunk of kind {} has no kernels for these layers",
           name_of(shape.kind));
   const std::vector<Span> spans = play(launches, table);
-  ChunkRun out{.shape = shape, .kernels = {}, .use = gpu_use(launches, spans, table), .time = {}};
+  ChunkRun out{.shape = shape,
+               .peers_late = peers_late,
+               .kernels = {},
+               .use = gpu_use(launches, spans, table),
+               .time = {}};
   out.time = out.use.back().end - out.use.front().start;
   for (std::size_t i = 0; i < launches.size(); ++i) {
     const GpuKernel& kernel = table.at(launches[i].kernel);

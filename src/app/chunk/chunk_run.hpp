@@ -55,14 +55,16 @@ struct GpuUse {
 
 struct ChunkRun {
   ChunkShape shape;
+  Duration peers_late;                ///< in every notification
   std::vector<PlayedKernel> kernels;  ///< in launch order
   std::vector<GpuUse> use;            ///< in order of time, without gaps
   Duration time;                      ///< from the first start to the last end
 };
 
 /// Plays a chunk with balanced routing.
+/// @param peers_late  wait in every notification for the last peer
 /// @throws Error for kernels that the GPU cannot run, or a chunk without any
-ChunkRun run_chunk(const Scenario& scenario, const ChunkShape& shape);
+ChunkRun run_chunk(const Scenario& scenario, const ChunkShape& shape, Duration peers_late);
 
 /// The launches as a table, in order of their start.
 std::vector<TraceRow> rows_of(const std::vector<PlayedKernel>& kernels);

@@ -61,12 +61,12 @@ struct Trial {
 };
 
 void simulate(Trial& trial, const Scenario& scenario, const ChunkShape& shape,
-              const RoutingStatistics& routing) {
+              const RoutingStatistics& routing, Duration peers_late) {
   try {
     PlanSpec plan = scenario.plan;
     plan.communication_sms = trial.point.communication_sms;
     plan.overlap.order = trial.point.order;
-    ChunkKernels chunk(scenario, plan, routing);
+    ChunkKernels chunk(scenario, plan, routing, peers_late);
     for (const Span& span : play(chunk.launches(shape), chunk.table())) {
       trial.point.time = std::max(trial.point.time, span.end);
     }
@@ -117,7 +117,7 @@ std::vector<PhaseOrder> launch_orders(const PhaseOrder& own) {
   return out;
 }
 
-ChunkTuning tune_chunk(const Scenario& scenario, const ChunkShape& shape,
+ChunkTuning tune_chunk(const Scenario& scenario, const ChunkShape& shape, Duration peers_late,
                        const std::function<void(double)>& progress) {
   require(scenario.plan.ep > 1,
           "--tune-sms: with plan.ep = 1 no tokens are exchanged, so that no SMs communicate");
@@ -131,7 +131,7 @@ ChunkTuning tune_chunk(const Scenario& scenario, const ChunkShape& shape,
   std::vector<Trial> trials = trials_of(scenario, orders);
   std::atomic<std::size_t> done = 0;
   tbb::parallel_for(std::size_t{0}, trials.size(), [&](std::size_t i) {
-    simulate(trials[i], scenario, shape, routing);
+    simulate(trials[i], scenario, shape, routing, peers_late);
     progress(static_cast<double>(++done) / static_cast<double>(trials.size()));
   });
 

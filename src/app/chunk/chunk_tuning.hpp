@@ -37,9 +37,10 @@ struct ChunkTuning {
 
 /// Plays the chunk with every even number of SMs from 2 to 64 that is below half of the GPU's, and,
 /// if it is an overlapped pair, in every launch order.
+/// @param peers_late  as run_chunk()
 /// @param progress  gets the fraction done, from any thread
 /// @throws Error where no SM communicates
-ChunkTuning tune_chunk(const Scenario& scenario, const ChunkShape& shape,
+ChunkTuning tune_chunk(const Scenario& scenario, const ChunkShape& shape, Duration peers_late,
                        const std::function<void(double)>& progress);
 
 }  // namespace pipecast

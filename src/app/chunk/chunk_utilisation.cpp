@@ -1,13 +1,11 @@
 #include "app/chunk/chunk_utilisation.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <compare>
 
 namespace pipecast {
 
 namespace {
-
-constexpr std::size_t kStreams = 3;
 
 /// Time that an operation would take at the dense peak of its precision; none for what uses no
 /// tensor cores.
@@ -22,19 +20,18 @@ double tensor_seconds(const Operation& operation, const GpuSpec& gpu) {
 /// What runs in a stretch, with what it gets.
 void add_kernels(GpuUse& use, const Running& running, KernelTable& kernels) {
   const GpuSpec& gpu = kernels.scenario().cluster.gpu;
-  const Shares shares = share_gpu(running, kernels);
+  const GpuShares shares = share_gpu(running, kernels);
   for (std::size_t s = 0; s < kStreams; ++s) {
-    if (running[s] < 0) continue;
-    const GpuKernelCost& cost = kernels.cost(running[s], shares.sms[s]);
-    const double done = to_seconds(use.end - use.start) / to_seconds(shares.time[s]);
+    const std::int32_t kernel = running.kernel[s];
+    if (kernel < 0 || !shares.time[s]) continue;
+    const GpuKernelCost& cost = kernels.cost(kernel, shares.sms[s]);
+    const double done = to_seconds(use.end - use.start) / to_seconds(*shares.time[s]);
     use.sms += shares.sms[s];
-    use.tensor += done * tensor_seconds(kernels.at(running[s]).operation, gpu);
+    use.tensor += done * tensor_seconds(kernels.at(kernel).operation, gpu);
     use.hbm_bytes += done * cost.hbm_bytes;
     use.nvlink_bytes += done * cost.nvlink_bytes;
     use.nic_bytes += done * cost.nic_bytes;
   }
-  // Kernels that take turns hold the same SMs.
-  use.sms = std::min(use.sms, gpu.sm_count);
 }
 
 }  // namespace
@@ -44,24 +41,26 @@ std::vector<GpuUse> gpu_use(const std::vector<Launch>& launches, const std::vect
   struct Event {
     Duration when;
     bool start = false;  // ends come first
-    std::size_t launch = 0;
+    std::size_t stream = 0;
+    std::int32_t kernel = 0;
+    auto operator<=>(const Event&) const = default;
   };
   std::vector<Event> events;
   for (std::size_t i = 0; i < spans.size(); ++i) {
+    const auto stream = static_cast<std::size_t>(launches[i].stream);
     if (spans[i].end <= spans[i].start) continue;
-    events.push_back({spans[i].start, true, i});
-    events.push_back({spans[i].end, false, i});
+    events.push_back({spans[i].start, true, stream, launches[i].kernel});
+    events.push_back({spans[i].end, false, stream, launches[i].kernel});
   }
-  std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) {
-    return a.when != b.when ? a.when < b.when : a.start < b.start;
-  });
+  std::sort(events.begin(), events.end());
   std::vector<GpuUse> out;
-  Running running = {-1, -1, -1};
+  Running running;
   for (std::size_t i = 0; i < events.size(); ++i) {
-    const Launch& launch = launches[events[i].launch];
-    running[static_cast<std::size_t>(launch.stream)] = events[i].start ? launch.kernel : -1;
-    if (i + 1 == events.size() || events[i + 1].when == events[i].when) continue;
-    out.push_back({.start = events[i].when, .end = events[i + 1].when});
+    const Event& event = events[i];
+    running.kernel[event.stream] = event.start ? event.kernel : -1;
+    running.order[event.stream] = static_cast<std::int32_t>(i);
+    if (i + 1 == events.size() || events[i + 1].when == event.when) continue;
+    out.push_back({.start = event.when, .end = events[i + 1].when});
     add_kernels(out.back(), running, kernels);
   }
   return out;

@@ -29,10 +29,13 @@ void declare_options(CommandLine& line) {
        "without experts")  //
       ("stage", po::value<int>()->value_name("R"),
        "the layers of stage R of the plan instead; of a pair: R forward, its mirror backward")  //
-      ("compare", text("FILE.csv"), "set a measured trace of the same chunk beside it")         //
-      ("csv", text("FILE"), "write every kernel, in the form that --compare reads")             //
-      ("trace", text("FILE"), "write a trace for Perfetto (gzip-compressed Chrome format)")     //
-      ("svg", text("FILE"), "draw the timeline; with --tune-sms the curve")                     //
+      ("peers-late", po::value<double>()->value_name("US"),
+       "microseconds that every exchange waits for the last GPU of its group (default: the "
+       "calibration's communication.peers_late_us)")                                         //
+      ("compare", text("FILE.csv"), "set a measured trace of the same chunk beside it")      //
+      ("csv", text("FILE"), "write every kernel, in the form that --compare reads")          //
+      ("trace", text("FILE"), "write a trace for Perfetto (gzip-compressed Chrome format)")  //
+      ("svg", text("FILE"), "draw the timeline; with --tune-sms the curve")                  //
       ("tune-sms", "sweep communication SMs and launch orders, and report the best");
 }
 
@@ -43,15 +46,25 @@ std::optional<T> given(const CommandLine& line, const std::string& option) {
 
 TextStyle style() { return {.width = terminal_width(), .colours = colours_wanted()}; }
 
+Duration peers_late(const CommandLine& line, const Scenario& scenario) {
+  constexpr double kLongest = 1e6;  // us
+  const double us = line.has("peers-late") ? line.get<double>("peers-late")
+                                           : scenario.calibration.communication.peers_late_us.value;
+  require(us >= 0 && us <= kLongest, "--peers-late: {:g} is not within 0 and {:g} microseconds", us,
+          kLongest);
+  return duration_from_seconds(us * 1e-6);
+}
+
 int tune(const CommandLine& line, const Scenario& scenario, const ChunkShape& shape) {
   for (const char* const option : {"compare", "csv", "trace"}) {
     require(!line.has(option), "--{} is of one chunk; --tune-sms plays many", option);
   }
+  const Duration late = peers_late(line, scenario);
   ProgressBar progress(!line.quiet());
-  const ChunkTuning tuning =
-      tune_chunk(scenario, shape, [&](double fraction) { progress.update("tuning", fraction); });
+  const ChunkTuning tuning = tune_chunk(
+      scenario, shape, late, [&](double fraction) { progress.update("tuning", fraction); });
   progress.finish();
-  const TuningAnswer answer{scenario, shape, tuning};
+  const TuningAnswer answer{scenario, shape, late, tuning};
   if (line.has("svg")) write_file(line.text("svg"), tuning_svg(answer));
   if (line.talks()) fmt::print("{}", tuning_text(answer, style()));
   line.write_json(tuning_json(answer));
@@ -64,7 +77,7 @@ int play_one(const CommandLine& line, const Scenario& scenario, const ChunkShape
     measured = read_trace(line.text("compare"));
     require(!measured.empty(), "{}:1:1: no kernels below the header", line.text("compare"));
   }
-  const ChunkRun run = run_chunk(scenario, shape);
+  const ChunkRun run = run_chunk(scenario, shape, peers_late(line, scenario));
   ChunkAnswer answer = chunk_answer(scenario, run);
   if (line.has("compare")) compare_with(answer, line.text("compare"), std::move(measured));
   if (line.has("csv")) write_file(line.text("csv"), trace_text(answer.rows));

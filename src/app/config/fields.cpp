@@ -74,6 +74,7 @@ class Reader : public Fields {
 class SchemaWriter : public Fields {
  public:
   Json properties = Json::object();
+  Json nested = Json::object();  ///< what sections among the properties must have
   std::vector<std::string> required_keys;
   std::vector<std::string> file_keys;  ///< any one of them may stand for the required keys
 
@@ -88,6 +89,13 @@ class SchemaWriter : public Fields {
  protected:
   void visit(const Field& field) override {
     Json schema = field.schema();
+    // Below a section that a file completes, nothing is required either: what sections must have
+    // moves up to where that is decided.
+    const bool section = schema.contains("additionalProperties");
+    if (const auto must = schema.find("anyOf"); section && must != schema.end()) {
+      nested[std::string(field.key)] = {{"anyOf", std::move(*must)}};
+      schema.erase("anyOf");
+    }
     schema["description"] = field.doc;
     const std::optional<Node> fallback = field.required ? std::nullopt : field.fallback();
     if (fallback && fallback->kind == Kind::kPlain) schema["default"] = Json::parse(fallback->text);
@@ -135,9 +143,11 @@ Json section_schema(const Describe& describe, bool partial) {
   writer.file("extends", "a file whose keys this section takes over and may override");
   describe(writer);
   Json out = {{"type", "object"}, {"additionalProperties", false}};
-  if (!partial && !writer.required_keys.empty()) {
+  if (!partial && !(writer.required_keys.empty() && writer.nested.empty())) {
     // A file taken in may bring the required keys.
-    Json alternatives = Json::array({{{"required", writer.required_keys}}});
+    Json complete = {{"required", writer.required_keys}};
+    if (!writer.nested.empty()) complete["properties"] = std::move(writer.nested);
+    Json alternatives = Json::array({std::move(complete)});
     for (const std::string& key : writer.file_keys)
       alternatives.push_back({{"required", Json::array({key})}});
     out["anyOf"] = std::move(alternatives);
@@ -159,6 +169,42 @@ Json word_schema(const std::vector<std::string_view>& words) {
   Json list = Json::array();
   for (const std::string_view word : words) list.push_back(word);
   return {{"type", "string"}, {"enum", std::move(list)}};
+}
+
+std::vector<std::size_t> read_order(const Node& in, const std::string& path,
+                                    const std::vector<std::string_view>& words) {
+  const std::vector<std::string> known(words.begin(), words.end());
+  require_at(in.is_list(), in.origin, path, "is {}; expected a list of: {}", describe_node(in),
+             join(known));
+  std::vector<std::size_t> out;
+  for (const Node& item : in.children) {
+    const std::string item_path = join_path(path, std::to_string(out.size()));
+    const auto it =
+        item.is_scalar() ? std::find(known.begin(), known.end(), item.text) : known.end();
+    if (it == known.end()) {
+      const std::string guess = item.is_scalar() ? nearest(item.text, known) : "";
+      const std::string hint = guess.empty() ? "" : fmt::format("did you mean '{}'? ", guess);
+      fail(item.origin, item_path,
+           fmt::format("is {}; {}expected one of: {}", describe_node(item), hint, join(known)));
+    }
+    const auto index = static_cast<std::size_t>(it - known.begin());
+    require_at(std::find(out.begin(), out.end(), index) == out.end(), item.origin, item_path,
+               "{} stands twice; expected once", describe_node(item));
+    out.push_back(index);
+  }
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    require_at(std::find(out.begin(), out.end(), i) != out.end(), in.origin, path,
+               "lacks '{}'; expected every one of: {}", known[i], join(known));
+  }
+  return out;
+}
+
+Json order_schema(const std::vector<std::string_view>& words) {
+  return {{"type", "array"},
+          {"uniqueItems", true},
+          {"minItems", words.size()},
+          {"maxItems", words.size()},
+          {"items", word_schema(words)}};
 }
 
 }  // namespace pipecast::config

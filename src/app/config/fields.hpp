@@ -9,6 +9,7 @@
 ///     }
 #pragma once
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 
 #include "app/config/node.hpp"
 #include "app/config/values.hpp"
+#include "base/assert.hpp"
 
 namespace pipecast::config {
 
@@ -97,13 +99,18 @@ class Fields {
     declare_choice(key, member, std::move(choices), doc, false);
   }
 
+  /// A list of all of some words, whose order counts; the member's present order is the default.
+  template <class T, std::size_t N>
+  void optional_order(std::string_view key, std::array<T, N>& member,
+                      std::vector<Choice<T>> choices, std::string_view doc);
+
   /// Keys that are accepted and have no effect.
   virtual void ignored(const std::vector<std::string_view>& keys, std::string_view doc) = 0;
 
   /// A key that names a file to take the section's keys from; it is resolved before reading.
   virtual void file(std::string_view key, std::string_view doc) = 0;
 
-  /// A rule on what was read; its failure points to `key`.
+  /// A rule on what was read; its failure points to `key`, or to an element of it: "order.3".
   template <class... Args>
   void check(bool holds, std::string_view key, fmt::format_string<Args...> message,
              Args&&... args) {
@@ -155,6 +162,12 @@ Json section_schema(const Describe& describe, bool partial);
 std::size_t read_word(const Node& in, const std::string& path,
                       const std::vector<std::string_view>& words);
 Json word_schema(const std::vector<std::string_view>& words);
+
+/// Reads a list of all of some words.
+/// @returns the index of every word of the list
+std::vector<std::size_t> read_order(const Node& in, const std::string& path,
+                                    const std::vector<std::string_view>& words);
+Json order_schema(const std::vector<std::string_view>& words);
 
 template <Section T>
 Node read_value(const Node& in, const std::string& path, T& out, const Range&) {
@@ -223,6 +236,36 @@ void Fields::declare_choice(std::string_view key, T& member, std::vector<Choice<
              },
          .fallback = [fallback] { return fallback; },
          .schema = [words] { return word_schema(words); }});
+}
+
+template <class T, std::size_t N>
+void Fields::optional_order(std::string_view key, std::array<T, N>& member,
+                            std::vector<Choice<T>> choices, std::string_view doc) {
+  PIPECAST_ASSERT(choices.size() == N);
+  std::vector<std::string_view> words;
+  for (const Choice<T>& choice : choices) words.push_back(choice.word);
+  Node fallback;
+  fallback.kind = Kind::kList;
+  for (const T& value : member) {
+    for (const Choice<T>& choice : choices) {
+      if (choice.value == value) {
+        fallback.children.push_back(write_value(std::string(choice.word)));
+      }
+    }
+  }
+  visit({.key = key,
+         .doc = doc,
+         .required = false,
+         .read =
+             [&member, words, choices](const Node& in, const std::string& path) {
+               const std::vector<std::size_t> order = read_order(in, path, words);
+               for (std::size_t i = 0; i < N; ++i) member[i] = choices[order[i]].value;
+               Node shown = in;
+               for (Node& item : shown.children) item.kind = Kind::kText;
+               return shown;
+             },
+         .fallback = [fallback] { return fallback; },
+         .schema = [words] { return order_schema(words); }});
 }
 
 /// Choices of keys whose values are just words.

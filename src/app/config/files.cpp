@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uintmax_t kLargestFile = 1 << 20;
+constexpr std::uintmax_t kMebibyte = 1 << 20;
 constexpr std::size_t kMostText = 4 << 20;  // of all files together
 constexpr std::size_t kLongestChain = 16;   // a extends b extends c ...
 
@@ -196,14 +196,17 @@ void apply(Node& root, Assignment assignment, Composer& composer) {
 
 }  // namespace
 
-std::string read_file(const fs::path& path) {
+std::string read_file(const fs::path& path) { return read_text(path, 1); }
+
+std::string read_text(const fs::path& path, std::uintmax_t most_mebibytes) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   require(status.type() != fs::file_type::not_found, "cannot be read: no such file");
   require(status.type() != fs::file_type::directory, "cannot be read: it is a directory");
   require(status.type() == fs::file_type::regular, "cannot be read: it is no regular file");
   const std::uintmax_t size = fs::file_size(path, error);
-  require(!error && size <= kLargestFile, "cannot be read: it has more than 1 MiB");
+  require(!error && size <= most_mebibytes * kMebibyte, "cannot be read: it has more than {} MiB",
+          most_mebibytes);
   std::ifstream in(path, std::ios::binary);
   std::string text(static_cast<std::size_t>(size), '\0');
   in.read(text.data(), static_cast<std::streamsize>(size));

@@ -1,6 +1,7 @@
 /// Files to one tree: `extends`, `hf_config` and `--set`.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -16,6 +17,9 @@ using ReadFile = std::function<std::string(const std::filesystem::path&)>;
 
 /// Reads from the file system: regular files of at most a mebibyte.
 std::string read_file(const std::filesystem::path& path);
+
+/// The same for files of other sizes.
+std::string read_text(const std::filesystem::path& path, std::uintmax_t most_mebibytes);
 
 /// The tree of a file, with everything that `extends` and `hf_config` take in, resolved.
 /// Files ending in .json are JSON and must be a config.json of a known model family.

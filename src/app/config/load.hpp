@@ -46,6 +46,10 @@ ClusterSpec load_cluster(const std::filesystem::path& path);
 PlanSpec load_plan(const std::filesystem::path& path);
 CalibrationSpec load_calibration(const std::filesystem::path& path);
 
+/// A JSON file as it stands, such as a result: one object.
+/// @throws Error "file:line:column: what is wrong and what was expected"
+nlohmann::json load_json(const std::filesystem::path& path);
+
 /// JSON Schema (draft-07) of one kind of file.
 /// @throws Error that lists the kinds
 nlohmann::ordered_json schema(std::string_view kind);

@@ -23,6 +23,7 @@ constexpr std::array kNames = {
     Pair{"fp8_recipe", "plan.precision.gemm"},
     Pair{"micro_batch_size", "plan.micro_batch_size"},
     Pair{"recompute_modules", "plan.recompute_modules"},
+    Pair{"overlap_moe_expert_parallel_comm", "plan.overlap.communication"},
     Pair{"global_batch_size", "recipe.phases[].global_batch_size"},
     Pair{"rampup_batch_size", "recipe.phases[].global_batch_size"},
     Pair{"seq_length", "recipe.seq_length"},

@@ -67,19 +67,18 @@ std::string describe_node(const Node& node) {
   return {};
 }
 
-std::string printable(std::string_view text) {
-  constexpr std::size_t kLongest = 60;
+std::string printable(std::string_view text, std::size_t longest) {
   std::string out;
-  for (const char c : text.substr(0, kLongest)) {
+  for (const char c : text.substr(0, longest)) {
     const auto byte = static_cast<unsigned char>(c);
     out += byte < 0x20 || byte == 0x7f ? ' ' : c;
   }
-  if (text.size() <= kLongest) return out;
+  if (text.size() <= longest) return out;
   // A cut in the middle of a UTF-8 character leaves no half of it.
   const auto continues = [&](std::size_t i) {
     return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
   };
-  for (std::size_t cut = kLongest; cut > 0 && continues(cut); --cut) out.pop_back();
+  for (std::size_t cut = longest; cut > 0 && continues(cut); --cut) out.pop_back();
   return out + "...";
 }
 

@@ -63,7 +63,7 @@ struct Node {
 std::string describe_node(const Node& node);
 
 /// A text shortened and without control characters, so that messages stay readable.
-std::string printable(std::string_view text);
+std::string printable(std::string_view text, std::size_t longest = 60);
 /// The same in quotes.
 std::string in_quotes(std::string_view text);
 

@@ -1,5 +1,6 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 #include "app/config/text.hpp"
 
@@ -104,7 +105,8 @@ class TrackingIterator {
 /// Builds the tree from the parser's events.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  Builder(Source source, const Tracker& tracker) : source_(std::move(source)), tracker_(tracker) {}
+  Builder(Source source, const Tracker& tracker, std::size_t most_keys)
+      : source_(std::move(source)), tracker_(tracker), most_keys_(most_keys) {}
   Node take_root() { return std::move(root_); }
 
   bool null() override { return add({}, Kind::kNull); }
@@ -128,16 +130,24 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
   bool key(std::string& name) override {
     const Origin origin = at(tracker_.scalar());
-    require_at(open_.back().node.keys.size() < static_cast<std::size_t>(kMostKeys), origin, "",
-               "more than {} keys in one map", kMostKeys);
-    const Node* const earlier = open_.back().node.find(name);
-    require_at(earlier == nullptr, origin, "", "duplicate key {}; it stands already at {}",
-               in_quotes(name), earlier == nullptr ? "" : to_text(earlier->origin));
-    open_.back().key = {name, origin};
+    Open& map = open_.back();
+    require_at(map.names.size() < most_keys_, origin, "", "more than {} keys in one map",
+               most_keys_);
+    const auto [earlier, is_new] = map.names.emplace(name, map.node.children.size());
+    if (!is_new) {
+      fail(origin, "",
+           fmt::format("duplicate key {}; it stands already at {}", in_quotes(name),
+                       to_text(map.node.children[earlier->second].origin)));
+    }
+    map.node.keys.push_back({name, origin});
     return true;
   }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& e) override {
+    // The parser's number for "number overflow".
+    constexpr int kNumberOverflow = 406;
+    require_at(e.id != kNumberOverflow, at(tracker_.scalar()), "",
+               "the number is too large; expected one below 1.8e308");
     const bool at_end =
         std::string_view(e.what()).find("unexpected end of input") != std::string_view::npos;
     require_at(!at_end, at(tracker_.here()), "", "not valid JSON: the text ends too early");
@@ -150,7 +160,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
  private:
   struct Open {
     Node node;
-    Key key;
+    std::unordered_map<std::string, std::size_t> names;  // of a map: where in node.children
   };
 
   [[nodiscard]] Origin at(Position p) const { return {source_, p.line, p.column}; }
@@ -166,10 +176,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool place(Node node) {
     if (open_.empty()) {
       root_ = std::move(node);
-    } else if (open_.back().node.is_list()) {
-      open_.back().node.children.push_back(std::move(node));
     } else {
-      open_.back().node.set(std::move(open_.back().key), std::move(node));
+      open_.back().node.children.push_back(std::move(node));
     }
     return true;
   }
@@ -191,16 +199,17 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
   Source source_;
   const Tracker& tracker_;
+  std::size_t most_keys_;
   Node root_;
   std::vector<Open> open_;
 };
 
 }  // namespace
 
-Node parse_json(const std::string& text, const Source& source) {
+Node parse_json(const std::string& text, const Source& source, std::size_t most_keys) {
   check_characters(text, source);
   Tracker tracker;
-  Builder builder(source, tracker);
+  Builder builder(source, tracker, most_keys);
   const TrackingIterator begin(text.data(), &tracker);
   const TrackingIterator end(text.data() + text.size(), &tracker);
   nlohmann::json::sax_parse(begin, end, &builder);

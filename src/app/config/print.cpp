@@ -1,4 +1,5 @@
 #include "app/config/load.hpp"
+#include "app/config/to_json.hpp"
 
 namespace pipecast {
 
@@ -77,30 +78,6 @@ void print(const Node& node, const std::string& indent, std::string& out) {
   }
 }
 
-nlohmann::ordered_json to_json(const Node& node) {
-  using Json = nlohmann::ordered_json;
-  switch (node.kind) {
-    case Kind::kNull:
-      return nullptr;
-    case Kind::kPlain:
-      return Json::parse(node.text);
-    case Kind::kText:
-      return node.text;
-    case Kind::kList: {
-      Json out = Json::array();
-      for (const Node& child : node.children) out.push_back(to_json(child));
-      return out;
-    }
-    case Kind::kMap: {
-      Json out = Json::object();
-      for (std::size_t i = 0; i < node.keys.size(); ++i)
-        out[node.keys[i].name] = to_json(node.children[i]);
-      return out;
-    }
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 std::string print_config(const LoadedScenario& loaded) {
@@ -111,7 +88,7 @@ std::string print_config(const LoadedScenario& loaded) {
 }
 
 nlohmann::ordered_json config_json(const LoadedScenario& loaded) {
-  return to_json(loaded.resolved);
+  return config::to_json<nlohmann::ordered_json>(loaded.resolved);
 }
 
 }  // namespace pipecast

@@ -1,6 +1,7 @@
 /// YAML and JSON texts to trees. The only files that include yaml-cpp are here.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ Node parse_yaml(const std::string& text, const std::shared_ptr<const std::string
 
 /// One JSON value; duplicate keys are refused.
 /// @throws Error with line and column
-Node parse_json(const std::string& text, const std::shared_ptr<const std::string>& source);
+Node parse_json(const std::string& text, const std::shared_ptr<const std::string>& source,
+                std::size_t most_keys = kMostKeys);
 
 }  // namespace pipecast::config

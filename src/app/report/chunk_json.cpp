@@ -125,14 +125,15 @@ Json layers_json(const ChunkShape& shape) {
   return out;
 }
 
-Json heading_json(const Scenario& scenario, const ChunkShape& shape) {
+Json heading_json(const Scenario& scenario, const ChunkShape& shape, Duration peers_late) {
   return {{"format", "pipecast-chunk/1"},
           {"version", PIPECAST_VERSION},
           {"scenario", scenario.name},
           {"kind", name_of(shape.kind)},
           {"layers", std::max(has_forward(shape.kind) ? shape.forward.size() : 0,
                               has_backward(shape.kind) ? shape.backward.size() : 0)},
-          {"layer_kinds", layers_json(shape)}};
+          {"layer_kinds", layers_json(shape)},
+          {"peers_late_us", to_microseconds(peers_late)}};
 }
 
 Json point_json(const TuningPoint& point) {
@@ -146,7 +147,7 @@ Json point_json(const TuningPoint& point) {
 }  // namespace
 
 Json chunk_json(const ChunkAnswer& answer) {
-  Json out = heading_json(answer.scenario, answer.run.shape);
+  Json out = heading_json(answer.scenario, answer.run.shape, answer.run.peers_late);
   out["communication_sms"] = answer.scenario.plan.communication_sms;
   std::optional<Numbers> measured;
   if (answer.measured) measured = whole_of(*measured_of(answer));
@@ -168,7 +169,7 @@ Json chunk_json(const ChunkAnswer& answer) {
 }
 
 Json tuning_json(const TuningAnswer& answer) {
-  Json out = heading_json(answer.scenario, answer.shape);
+  Json out = heading_json(answer.scenario, answer.shape, answer.peers_late);
   Json curve = Json::array();
   for (const TuningPoint& point : answer.tuning.curve) curve.push_back(point_json(point));
   out["tuning"] = {{"best", point_json(answer.tuning.best)},

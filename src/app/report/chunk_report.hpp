@@ -51,11 +51,15 @@ std::string description_of(const ChunkShape& shape);
 struct TuningAnswer {
   const Scenario& scenario;
   const ChunkShape& shape;
+  Duration peers_late;
   const ChunkTuning& tuning;
 };
 
 nlohmann::ordered_json tuning_json(const TuningAnswer& answer);
 std::string tuning_text(const TuningAnswer& answer, const TextStyle& style);
+
+/// What the exchanges of a chunk wait for.
+std::string peers_text(Duration peers_late);
 
 /// "combine(B), attn(F), ...".
 std::string order_text(const PhaseOrder& order);

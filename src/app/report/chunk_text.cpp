@@ -62,7 +62,7 @@ std::string heading(const ChunkAnswer& answer, const TimeUnit& unit) {
         fmt::format("; measured {} {} ({}): {}", unit.text(measured->time_us), unit.name(),
                     error_text(answer.measures.time_us, measured->time_us), answer.measured->name);
   }
-  return out + "\n";
+  return out + "\n" + peers_text(answer.run.peers_late);
 }
 
 std::string timelines(const ChunkAnswer& answer, const TextStyle& style) {
@@ -216,6 +216,12 @@ std::string family_table(const ChunkComparison& comparison) {
 }
 
 }  // namespace
+
+std::string peers_text(Duration peers_late) {
+  if (peers_late == Duration()) return "No GPU of the expert-parallel group is late.\n";
+  return fmt::format("Exchanges wait {:.0f} us for the last GPU of the group (--peers-late).\n",
+                     to_microseconds(peers_late));
+}
 
 std::string description_of(const ChunkShape& shape) {
   std::string out = fmt::format("{} chunk", name_of(shape.kind));

@@ -21,10 +21,10 @@ std::string timeline_axis(const Interval& range, const TextStyle& style);
 /// What the letters of these rows mean.
 std::string timeline_legend(const std::vector<TraceRow>& rows, const TextStyle& style);
 
-/// From the first start to the last end; of several records from 0 on.
+/// From the first start to the last end.
 Interval range_of(const std::vector<TraceRow>& rows);
 
-/// The largest of 1, 2, 5, 10, ... (or tenths of them) times which `most` ticks cover a length.
+/// The smallest of 1, 2 and 5 times a power of ten of which at most `most` fit into a length.
 double tick_step(double length, double most);
 
 }  // namespace pipecast

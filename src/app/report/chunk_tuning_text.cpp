@@ -67,7 +67,8 @@ std::string tuning_text(const TuningAnswer& answer, const TextStyle& style) {
   const bool pair = answer.shape.kind == ChunkKind::kOverlapped;
   std::string out = fmt::format("{}: {} on {}\n", answer.scenario.name,
                                 description_of(answer.shape), answer.scenario.cluster.gpu.name);
-  out += fmt::format("best    {}\n", point_text(tuning.best));
+  out += peers_text(answer.peers_late);
+  out += fmt::format("\nbest    {}\n", point_text(tuning.best));
   out += fmt::format("plan    {}: {:+.1f} %\n", point_text(tuning.plan),
                      100 * over(tuning.plan.time, tuning.best.time));
   out += fmt::format("engine  {:.2f} ms with no SMs, tokens moved beside them: {:+.1f} %\n\n",

@@ -67,7 +67,7 @@ void add_trace(std::vector<ValidationRow>& out, const Scenario& h800, const fs::
   std::array<Compared, kTraceFamilies> families;
   Compared long_ones;  // memory-bound kernels whose times the trace's microseconds resolve well
   for (const TracedKernel& kernel : traced_kernels(traces, h800.model, h800.plan)) {
-    const KernelCost cost = kernel_cost(kernel.operation, machine.gpu, machine.calibration, sms);
+    const KernelCost cost = machine.cost(kernel.operation, sms);
     const auto add = [&, predicted = to_microseconds(cost.time)](Compared& to) {
       to.predicted.push_back(predicted);
       to.measured.push_back(kernel.row.duration_us);

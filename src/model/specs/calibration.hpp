@@ -39,6 +39,8 @@ struct ProductConstants {
   Constant one_wave_cycles;
   Constant tallest_tile;  ///< rows of the tallest FP8 tile that the measured version offers
   Constant widest_tile;   ///< columns of the widest one
+  Constant training_tile;  ///< rows and columns of the one FP8 tile that training's kernels have;
+                           ///< 0: they choose like the measured version
   /// The cast of A that the FP8 table's times include, where they do: its launch, and the rate at
   /// which its thread blocks start. Block rate 0: the table's times are products alone.
   Constant cast_launch_us;
@@ -95,6 +97,8 @@ struct MemoryConstants {
 struct CommunicationConstants {
   Constant bytes_per_second_per_sm;  ///< copies through one SM, sending and receiving together
   Constant notify_us;      ///< exchange of token counts before a transfer, nobody being late
+  /// Further wait of a GPU in such an exchange until the last of its peers has arrived, in training.
+  Constant peers_late_us;
   Constant dispatch_us;    ///< of a dispatch of hardly a token, beyond the links
   Constant combine_us;     ///< of such a combine
   Constant token_us;       ///< SM time of a dispatch for a token beside its copies

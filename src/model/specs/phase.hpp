@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace pipecast {
@@ -30,6 +31,31 @@ constexpr std::string_view name_of(Phase phase) {
       "attn(F)", "dispatch(F)", "mlp(F)",  "combine(F)", "combine(B)",
       "mlp(B)",  "dispatch(B)", "attn(B)", "mlp(W)",     "attn(W)"};
   return kNames[static_cast<int>(phase)];
+}
+
+/// The phase of the same layer and pass that must have run before; with it, all that it needs.
+constexpr std::optional<Phase> needed_before(Phase phase) {
+  switch (phase) {
+    case Phase::kAttentionForward:
+    case Phase::kCombineBackward:
+      return std::nullopt;
+    case Phase::kDispatchForward:
+      return Phase::kAttentionForward;
+    case Phase::kMlpForward:
+      return Phase::kDispatchForward;
+    case Phase::kCombineForward:
+      return Phase::kMlpForward;
+    case Phase::kMlpBackward:
+      return Phase::kCombineBackward;
+    case Phase::kDispatchBackward:
+    case Phase::kMlpWeight:
+      return Phase::kMlpBackward;
+    case Phase::kAttentionBackward:
+      return Phase::kDispatchBackward;
+    case Phase::kAttentionWeight:
+      return Phase::kAttentionBackward;
+  }
+  return std::nullopt;
 }
 
 }  // namespace pipecast

@@ -60,7 +60,7 @@ TimeCategory category_of(const Step& step) {
 /// Turns a schedule's steps into programs, needs and sends.
 class Planner {
  public:
-  Planner(const Schedule& schedule, const ChunkBuilder& builder, const PlanSpec& plan,
+  Planner(const Schedule& schedule, ChunkBuilder& builder, const PlanSpec& plan,
           StepPlan& out)
       : schedule_(schedule),
         builder_(builder),
@@ -121,7 +121,7 @@ class Planner {
   }
 
   const Schedule& schedule_;
-  const ChunkBuilder& builder_;
+  ChunkBuilder& builder_;
   const PlanSpec& plan_;
   Slots slots_;
   std::vector<std::vector<int>> rank_of_;
@@ -166,7 +166,7 @@ ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
 
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
                    const RoutingStatistics& routing) {
-  const ChunkBuilder builder(scenario, plan, routing);
+  ChunkBuilder builder(scenario, plan, routing);
   StepPlan out;
   Planner(schedule, builder, plan, out).run();
   out.reduction_groups = reduction_groups(schedule);

@@ -25,12 +25,11 @@ constexpr std::int64_t kNotSent = -1;
 struct Gpu {
   const ChunkProgram* program = nullptr;
   std::int32_t step = 0;  // position in the rank's schedule
-  std::int32_t task = 0;  // next task of the program
+  ChunkPlay play;
   bool running = false;
   Time begin;       // of the running chunk, or end of the last one
   Time reached;     // own arrival at the collective that is waited for
   Duration waited;  // for peers, in the running chunk
-  std::array<Time, 3> stream_free;
   FifoServer sender;  // its NIC, or its NVLink port for messages inside a node
   std::array<Duration, kTimeCategories> breakdown{};
   OverlapTimes overlap;
@@ -57,7 +56,7 @@ class StepSimulation {
         reduction_group_of_(static_cast<std::size_t>(plan.ranks())) {
     for (const ChunkProgram& program : plan.programs)
       most_tasks_ = std::max(most_tasks_, program.tasks.size());
-    ends_.resize(gpus_.size() * most_tasks_);
+    spans_.resize(gpus_.size() * most_tasks_);
     sent_.assign(gpus_.size() * static_cast<std::size_t>(plan.slots), kNotSent);
     arrived_.resize(sent_.size());
     for (std::size_t g = 0; g < plan.reduction_groups.size(); ++g) {
@@ -131,10 +130,9 @@ class StepSimulation {
     account_wait(index, arrived);
     gpu.program = &plan_.programs[static_cast<std::size_t>(step.program)];
     gpu.running = true;
-    gpu.task = 0;
     gpu.begin = engine_.now();
     gpu.waited = Duration();
-    gpu.stream_free.fill(engine_.now());
+    gpu.play.begin(gpu.program->tasks, spans_of(index), engine_.now());
     advance(index);
   }
 
@@ -159,28 +157,16 @@ class StepSimulation {
     return gpu.breakdown[static_cast<std::size_t>(c)];
   }
 
-  Time* ends_of(std::uint32_t index) { return &ends_[index * most_tasks_]; }
+  TaskSpan* spans_of(std::uint32_t index) { return &spans_[index * most_tasks_]; }
 
-  /// Runs tasks until the next collective, whose start other GPUs decide, or to the end of the
-  /// chunk.
+  /// Plays on to the next collective, whose start other GPUs decide, or to the end of the chunk.
   void advance(std::uint32_t index) {
-    Gpu& gpu = gpus_[index];
-    const std::vector<Task>& tasks = gpu.program->tasks;
-    Time* ends = ends_of(index);
-    for (; gpu.task < static_cast<std::int32_t>(tasks.size()); ++gpu.task) {
-      const Task& task = tasks[static_cast<std::size_t>(gpu.task)];
-      Time& stream_free = gpu.stream_free[static_cast<std::size_t>(task.stream)];
-      Time start = stream_free;
-      if (task.after >= 0) start = std::max(start, ends[task.after]);
-      if (task.collective) {
-        engine_.schedule(start, EventPhase::kArbitrate, kCollectiveReached, index);
-        return;
-      }
-      ends[gpu.task] = stream_free = start + task.duration;
-      record(index, task, start, stream_free);
+    const ChunkPlay::Stop stop = gpus_[index].play.advance();
+    if (stop.ended) {
+      engine_.schedule(stop.when, EventPhase::kRelease, kChunkEnded, index);
+    } else {
+      engine_.schedule(stop.when, EventPhase::kArbitrate, kCollectiveReached, index);
     }
-    const Time end = *std::max_element(gpu.stream_free.begin(), gpu.stream_free.end());
-    engine_.schedule(end, EventPhase::kRelease, kChunkEnded, index);
   }
 
   void reach_collective(std::uint32_t index) {
@@ -188,22 +174,17 @@ class StepSimulation {
     gpus_[index].reached = engine_.now();
     if (++groups_[group].arrived < group_size_) return;
     groups_[group].arrived = 0;
-    const Gpu& gpu = gpus_[index];
-    const Task& task = gpu.program->tasks[static_cast<std::size_t>(gpu.task)];
-    engine_.schedule(engine_.now() + task.duration, EventPhase::kRelease, kCollectiveDone, group);
+    const Duration transfer = gpus_[index].play.collective().transfer;
+    engine_.schedule(engine_.now() + transfer, EventPhase::kRelease, kCollectiveDone, group);
   }
 
   void finish_collective(std::uint32_t group) {
     const auto size = static_cast<std::uint32_t>(group_size_);
     for (std::uint32_t index = group * size; index < (group + 1) * size; ++index) {
       Gpu& gpu = gpus_[index];
-      const Task& task = gpu.program->tasks[static_cast<std::size_t>(gpu.task)];
-      const Time transfer_start = engine_.now() - task.duration;
-      gpu.waited += transfer_start - gpu.reached;
-      record(index, task, transfer_start, engine_.now());
-      ends_of(index)[gpu.task] = gpu.stream_free[static_cast<std::size_t>(Stream::kCommunication)] =
-          engine_.now();
-      ++gpu.task;
+      const Time start = engine_.now() - gpu.play.collective().transfer;
+      gpu.waited += start - gpu.reached;
+      gpu.play.finish_collective(start, engine_.now());
       advance(index);
     }
   }
@@ -214,6 +195,7 @@ class StepSimulation {
     const Duration span = engine_.now() - gpu.begin;
     category(gpu, step.category) += span;
     account_overlap(gpu, span);
+    record_tasks(index);
     if (observed(index)) played_[static_cast<std::size_t>(rank_of(index))].back().span = span;
     if (trace_ != nullptr && observed(index)) {
       const auto& names = schedule_.ranks[static_cast<std::size_t>(rank_of(index))];
@@ -233,7 +215,7 @@ class StepSimulation {
   }
 
   static void account_overlap(Gpu& gpu, Duration span) {
-    const Duration idle = span - gpu.program->compute;
+    const Duration idle = span - gpu.play.computing();
     const Duration exposed =
         std::min(gpu.program->communication, std::max(Duration(), idle - gpu.waited));
     gpu.overlap.communication += gpu.program->communication;
@@ -297,10 +279,16 @@ class StepSimulation {
     }
   }
 
-  void record(std::uint32_t index, const Task& task, Time start, Time end) {
-    if (trace_ == nullptr || !observed(index) || start == end) return;
-    trace_->streams.push_back(
-        {rank_of(index), task.stream, task.layer, task.phase, task.collective, start, end});
+  void record_tasks(std::uint32_t index) {
+    if (trace_ == nullptr || !observed(index)) return;
+    const std::vector<Task>& tasks = gpus_[index].program->tasks;
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+      const TaskSpan& span = spans_of(index)[i];
+      if (span.start == span.end) continue;
+      const Stream stream = tasks[i].communication ? Stream::kCommunication : Stream::kCompute;
+      trace_->streams.push_back({rank_of(index), stream, tasks[i].layer, tasks[i].phase,
+                                 tasks[i].collective, span.start, span.end});
+    }
   }
 
   void require_finished() const {
@@ -388,7 +376,7 @@ class StepSimulation {
   std::vector<Gpu> gpus_;
   std::vector<ExpertGroup> groups_;
   std::size_t most_tasks_ = 0;
-  std::vector<Time> ends_;             // [gpu][task] of the running chunks
+  std::vector<TaskSpan> spans_;        // [gpu][task] of the running chunks
   std::vector<std::int64_t> sent_;     // [gpu][slot] time at which the sender's chunk ended
   std::vector<std::uint8_t> arrived_;  // [gpu][slot]
   std::vector<int>

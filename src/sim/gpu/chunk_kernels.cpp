@@ -22,8 +22,8 @@ bool is_forward_phase(Phase phase) {
          phase == Phase::kMlpForward || phase == Phase::kCombineForward;
 }
 
-/// Phases of one layer in launch order where nothing else runs.
-std::vector<Phase> phases_of(ChunkKind kind) {
+/// Phases of one layer in launch order.
+std::vector<Phase> phases_of_layer(ChunkKind kind, const PlanSpec& plan) {
   switch (kind) {
     case ChunkKind::kForward:
       return {Phase::kAttentionForward, Phase::kDispatchForward, Phase::kMlpForward,
@@ -37,12 +37,60 @@ std::vector<Phase> phases_of(ChunkKind kind) {
     case ChunkKind::kBackwardWeight:
       return {Phase::kMlpWeight, Phase::kAttentionWeight};
     case ChunkKind::kOverlapped:
-      break;
+      return {plan.overlap.order.begin(), plan.overlap.order.end()};
   }
   return {};
 }
 
+/// A pass of a chunk: its layers in the order in which it goes through them.
+struct LayerPass {
+  std::vector<LayerKind> layers;
+  std::vector<const LayerLoad*> loads;
+
+  LayerPass(bool there, const std::vector<LayerKind>& kinds, const std::vector<LayerLoad>& given,
+            bool reversed) {
+    if (!there) return;
+    PIPECAST_ASSERT(given.empty() || given.size() == kinds.size());
+    layers = kinds;
+    for (std::size_t i = 0; i < kinds.size(); ++i)
+      loads.push_back(given.empty() ? nullptr : &given[i]);
+    if (!reversed) return;
+    std::reverse(layers.begin(), layers.end());
+    std::reverse(loads.begin(), loads.end());
+  }
+};
+
 }  // namespace
+
+std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan) {
+  const bool pair = chunk.kind == ChunkKind::kOverlapped;
+  const LayerPass forward(pair || chunk.kind == ChunkKind::kForward, chunk.forward,
+                          chunk.forward_loads, false);
+  const LayerPass backward(chunk.kind != ChunkKind::kForward, chunk.backward, chunk.backward_loads,
+                           true);
+  const std::vector<Phase> order = phases_of_layer(chunk.kind, plan);
+  std::vector<ChunkPhase> out;
+  for (std::size_t layer = 0; layer < std::max(forward.layers.size(), backward.layers.size());
+       ++layer) {
+    for (const Phase phase : order) {
+      const LayerPass& pass = is_forward_phase(phase) ? forward : backward;
+      if (layer >= pass.layers.size()) continue;
+      out.push_back({.phase = phase,
+                     .kind = pass.layers[layer],
+                     .layer = layer,
+                     .load = pass.loads[layer],
+                     .forward = is_forward_phase(phase),
+                     .weight = is_weight_phase(phase)});
+    }
+  }
+  return out;
+}
+
+bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan) {
+  if (!plan.overlap.communication || plan.ep == 1) return false;
+  return chunk == ChunkKind::kOverlapped ||
+         (chunk == ChunkKind::kBackward && is_weight_phase(phase));
+}
 
 /// Puts phases one after another and remembers who waits for whom.
 class ChunkKernels::Assembly {
@@ -52,17 +100,17 @@ class ChunkKernels::Assembly {
   /// Appends a phase whose first launches wait for `after`, and returns the launch that what needs
   /// the phase waits for: its last, or `after` if it is empty.
   std::int32_t add(const std::vector<Operation>& operations,
-                   const std::vector<std::int32_t>& kernels, LayerKind kind, Phase phase,
-                   std::size_t layer, std::int32_t after) {
+                   const std::vector<std::int32_t>& kernels, const ChunkPhase& phase,
+                   std::int32_t after) {
     std::int32_t last = after;
     std::int32_t fork = after;  // what the side stream waits for
     std::int32_t side = -1;     // its last launch, until somebody waits for it
     for (std::size_t i = 0; i < operations.size(); ++i) {
       Launch launch{.kernel = kernels[i],
                     .stream = stream_of(operations[i]),
-                    .phase = phase,
-                    .kind = kind,
-                    .layer = static_cast<std::int16_t>(layer)};
+                    .phase = phase.phase,
+                    .kind = phase.kind,
+                    .layer = static_cast<std::int16_t>(phase.layer)};
       const auto index = static_cast<std::int32_t>(launches_.size());
       const bool joins = !same_gradients(operations, i);
       if (joins) fork = last;
@@ -103,23 +151,17 @@ class ChunkKernels::Assembly {
 };
 
 ChunkKernels::ChunkKernels(const Scenario& scenario, const PlanSpec& plan,
-                           const RoutingStatistics& routing)
+                           const RoutingStatistics& routing, Duration peers_late)
     : scenario_(scenario),
       plan_(plan),
       balanced_(balanced_load(scenario.model, plan, scenario.recipe.seq_length)),
-      table_(scenario, plan, routing) {}
+      table_(scenario, plan, routing, peers_late) {}
 
 const LayerOperations& ChunkKernels::operations(LayerKind kind) {
   const auto known = operations_.find(kind);
   if (known != operations_.end()) return known->second;
   return operations_.emplace(kind, layer_operations(scenario_.model, plan_, kind, balanced_))
       .first->second;
-}
-
-bool ChunkKernels::splits(ChunkKind chunk, Phase phase) const {
-  if (!plan_.overlap.communication || plan_.ep == 1) return false;
-  return chunk == ChunkKind::kOverlapped ||
-         (chunk == ChunkKind::kBackward && is_weight_phase(phase));
 }
 
 std::vector<std::int32_t> ChunkKernels::kernels_of(const std::vector<Operation>& operations,
@@ -130,53 +172,33 @@ std::vector<std::int32_t> ChunkKernels::kernels_of(const std::vector<Operation>&
   return out;
 }
 
-std::vector<Launch> ChunkKernels::launches(LayerKind kind, Phase phase, ChunkKind chunk,
+std::vector<Launch> ChunkKernels::launches(LayerKind kind, Phase phase, bool split,
                                            const LayerLoad& load) {
   Assembly assembly(plan_);
   const LayerOperations layer = layer_operations(scenario_.model, plan_, kind, load);
   const std::vector<Operation>& list = layer.at(phase);
-  assembly.add(list, kernels_of(list, splits(chunk, phase)), kind, phase, 0, -1);
+  assembly.add(list, kernels_of(list, split), {.phase = phase, .kind = kind}, -1);
   return assembly.take();
 }
 
 std::vector<Launch> ChunkKernels::launches(const ChunkShape& chunk) {
-  const bool pair = chunk.kind == ChunkKind::kOverlapped;
-  const bool forward = pair || chunk.kind == ChunkKind::kForward;
-  const bool backward = chunk.kind != ChunkKind::kForward;
-  const std::size_t f_layers = forward ? chunk.forward.size() : 0;
-  const std::size_t b_layers = backward ? chunk.backward.size() : 0;
-  const std::vector<Phase> order =
-      pair ? std::vector<Phase>(plan_.overlap.order.begin(), plan_.overlap.order.end())
-           : phases_of(chunk.kind);
-
   Assembly assembly(plan_);
-  std::int32_t f = -1;  // what the next phase of the forward waits for
-  std::int32_t b = -1;
-  const auto run = [&](Phase phase, std::size_t layer) {
-    const bool of_forward = is_forward_phase(phase);
-    const std::size_t layers = of_forward ? f_layers : b_layers;
-    if (layer >= layers) return;
-    // A backward goes through the layers from the last to the first.
-    const std::size_t position = of_forward ? layer : layers - 1 - layer;
-    const LayerKind kind = (of_forward ? chunk.forward : chunk.backward)[position];
-    const std::vector<LayerLoad>& loads = of_forward ? chunk.forward_loads : chunk.backward_loads;
-    const bool split = splits(chunk.kind, phase);
-    std::int32_t& chain = of_forward ? f : b;
+  std::array<std::int32_t, 2> chain = {-1, -1};  // what each pass's next phase waits for
+  for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
+    const bool split = splits_sms(chunk.kind, phase.phase, plan_);
+    std::int32_t& before = chain[phase.forward];
     std::int32_t last = -1;
-    if (loads.empty()) {
-      const std::vector<Operation>& list = operations(kind).at(phase);
-      auto& kernels = kernels_[{kind, phase, split}];
+    if (phase.load == nullptr) {
+      const std::vector<Operation>& list = operations(phase.kind).at(phase.phase);
+      auto& kernels = kernels_[{phase.kind, phase.phase, split}];
       if (kernels.size() != list.size()) kernels = kernels_of(list, split);
-      last = assembly.add(list, kernels, kind, phase, layer, chain);
+      last = assembly.add(list, kernels, phase, before);
     } else {
-      const LayerOperations own = layer_operations(scenario_.model, plan_, kind, loads[position]);
-      const std::vector<Operation>& list = own.at(phase);
-      last = assembly.add(list, kernels_of(list, split), kind, phase, layer, chain);
+      const LayerOperations own = layer_operations(scenario_.model, plan_, phase.kind, *phase.load);
+      const std::vector<Operation>& list = own.at(phase.phase);
+      last = assembly.add(list, kernels_of(list, split), phase, before);
     }
-    if (!is_weight_phase(phase)) chain = last;
-  };
-  for (std::size_t layer = 0; layer < std::max(f_layers, b_layers); ++layer) {
-    for (const Phase phase : order) run(phase, layer);
+    if (!phase.weight) before = last;
   }
   return assembly.take();
 }

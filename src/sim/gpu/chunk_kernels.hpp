@@ -33,26 +33,43 @@ struct ChunkShape {
   std::vector<LayerLoad> backward_loads{};
 };
 
+/// One phase of one layer in a chunk.
+struct ChunkPhase {
+  Phase phase{};
+  LayerKind kind{};
+  std::size_t layer = 0;            ///< in the order in which its pass goes through them
+  const LayerLoad* load = nullptr;  ///< none: balanced
+  bool forward = false;             ///< which pass it belongs to
+  bool weight = false;              ///< nothing in the chunk waits for it
+};
+
+/// The phases of a chunk in launch order. A pair: the forward's layers and the backward's layers
+/// are paired in the order in which each pass goes through them, first with first, each pair's
+/// phases in the plan's order; what is left of the longer one runs alone. A full backward: the
+/// weight gradients of the MLP follow its input gradient, so that they run beside the exchange.
+/// @param chunk  outlives what is returned
+std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan);
+
+/// Whether matrix products of a phase leave the plan's communication SMs free: where an exchange
+/// may run beside them, in overlapped pairs and in the weight gradients of a full backward.
+bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan);
+
 /// Turns chunks of one plan into launches.
 ///
 /// Streams: computation on one; dispatch, combine and what belongs to them on another, if the plan
-/// overlaps communication; the experts' weight gradients on two in turn, if it says so. Where an
-/// exchange may run beside, matrix products leave the plan's communication SMs free: in overlapped
-/// pairs, and in the weight gradients of a full backward.
-/// A pair: the forward's layers and the backward's layers are paired in the order in which each
-/// pass goes through them, first with first, each pair's phases in the plan's order; what is left
-/// of the longer one runs alone, phases of the other missing. A full backward: the weight gradients
-/// follow the exchange that they run beside.
+/// overlaps communication; the experts' weight gradients on two in turn, if it says so.
 class ChunkKernels {
  public:
   /// @param scenario, plan  must outlive this and not change
-  ChunkKernels(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
+  /// @param peers_late      as KernelTable
+  ChunkKernels(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing,
+               Duration peers_late = {});
 
   /// @throws Error for operations that the GPU cannot run
   std::vector<Launch> launches(const ChunkShape& chunk);
 
   /// One phase of one layer by itself.
-  std::vector<Launch> launches(LayerKind kind, Phase phase, ChunkKind chunk, const LayerLoad& load);
+  std::vector<Launch> launches(LayerKind kind, Phase phase, bool split, const LayerLoad& load);
 
   [[nodiscard]] KernelTable& table() { return table_; }
   [[nodiscard]] const LayerLoad& balanced() const { return balanced_; }
@@ -64,7 +81,6 @@ class ChunkKernels {
 
   /// Kernels of a phase in their order.
   std::vector<std::int32_t> kernels_of(const std::vector<Operation>& operations, bool split);
-  [[nodiscard]] bool splits(ChunkKind chunk, Phase phase) const;
 
   const Scenario& scenario_;
   const PlanSpec& plan_;

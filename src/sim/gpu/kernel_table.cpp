@@ -25,15 +25,20 @@ std::string_view name_of(TransferBound bound) {
   return "";
 }
 
+bool is_notification(const Operation& op) {
+  return op.op == "ep_notify" || op.op == "ep_cached_notify";
+}
+
 bool is_transfer(const Operation& op) { return op.op == "ep_dispatch" || op.op == "ep_combine"; }
 
 }  // namespace
 
 KernelTable::KernelTable(const Scenario& scenario, const PlanSpec& plan,
-                         const RoutingStatistics& routing)
+                         const RoutingStatistics& routing, Duration peers_late)
     : scenario_(scenario),
       plan_(plan),
       routing_(routing),
+      peers_late_(peers_late),
       balanced_copies_(static_cast<double>(
           balanced_load(scenario.model, plan, scenario.recipe.seq_length).received_tokens)),
       machine_(in_training(scenario.cluster.gpu, scenario.calibration)),
@@ -87,9 +92,9 @@ const GpuKernelCost& KernelTable::cost(int kernel, int sms) {
 
 GpuKernelCost KernelTable::fresh_cost(const GpuKernel& kernel, int sms) {
   if (kernel.transfer) return transfer_cost(kernel.operation);
-  const KernelCost& cost = memo_.cost(kernel.operation, std::max(sms, 1));
+  const KernelCost& cost = memo_.cost(machine_.kernel_of(kernel.operation), std::max(sms, 1));
   return {.sms = sms,
-          .time = cost.time,
+          .time = cost.time + (is_notification(kernel.operation) ? peers_late_ : Duration()),
           .hbm_bytes = static_cast<double>(cost.hbm_bytes.count()),
           .l2_bytes = static_cast<double>(cost.l2_bytes.count()),
           .limited_by = pipecast::name_of(cost.limited_by)};

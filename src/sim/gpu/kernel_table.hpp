@@ -45,7 +45,10 @@ struct GpuKernelCost {
 class KernelTable {
  public:
   /// @param scenario, plan  must outlive the table and not change
-  KernelTable(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
+  /// @param peers_late      wait in every notification for the last peer; where GPUs are simulated
+  ///                        by themselves, their waits follow from that
+  KernelTable(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing,
+              Duration peers_late = {});
 
   KernelTable(const KernelTable&) = delete;
   KernelTable& operator=(const KernelTable&) = delete;
@@ -82,6 +85,7 @@ class KernelTable {
   const Scenario& scenario_;
   const PlanSpec& plan_;
   RoutingStatistics routing_;
+  Duration peers_late_;
   double balanced_copies_;  ///< of tokens, received by each GPU of the group
   TrainingMachine machine_;
   KernelMemo memo_;

@@ -10,7 +10,6 @@ namespace pipecast {
 
 namespace {
 
-constexpr std::size_t kStreams = 3;
 constexpr std::size_t kLinks = 4;
 
 constexpr auto kCommunicationStream = static_cast<std::size_t>(Stream::kCommunication);
@@ -78,66 +77,59 @@ PerStream speeds(const Demands& demands, const std::array<double, kLinks>& capac
   return speed;
 }
 
-/// SMs of every running kernel, and how many times longer it takes because it takes turns.
-struct SmShares {
-  std::array<int, kStreams> sms{};
-  PerStream turns{};
-};
-
-SmShares share_sms(const Running& running, const KernelTable& kernels) {
-  SmShares out;
-  out.turns.fill(1);
+/// SMs of every running kernel; 0: it waits for some, or needs none.
+std::array<int, kStreams> share_sms(const Running& running, const KernelTable& kernels) {
+  std::array<int, kStreams> out{};
   int rest = kernels.scenario().cluster.gpu.sm_count;
-  int grids = 0;
-  int open = 0;
-  const auto is = [&](std::size_t s, SmUse use) {
-    return running[s] >= 0 && kernels.at(running[s]).use == use;
+  const auto use_of = [&](std::size_t s) { return kernels.at(running.kernel[s]).use; };
+  const auto grid_of = [&](std::size_t s) { return kernels.at(running.kernel[s]).grid; };
+  std::array<std::size_t, kStreams> queue = {0, 1, 2};
+  std::sort(queue.begin(), queue.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(running.order[a], a) < std::pair(running.order[b], b);
+  });
+  const auto holds = [&](std::size_t s) {
+    return s == kCommunicationStream && running.kernel[s] >= 0 && use_of(s) == SmUse::kGrid;
   };
-  if (is(kCommunicationStream, SmUse::kGrid)) {
-    out.sms[kCommunicationStream] = kernels.at(running[kCommunicationStream]).grid;
-    rest -= out.sms[kCommunicationStream];
+  if (holds(kCommunicationStream)) {
+    rest -= out[kCommunicationStream] = grid_of(kCommunicationStream);
   }
-  for (std::size_t s = 0; s < kStreams; ++s) {
-    if (is(s, SmUse::kGrid) && s != kCommunicationStream) {
-      out.sms[s] = std::min(kernels.at(running[s]).grid, rest);
-      grids += out.sms[s];
+  bool first = true;
+  for (const std::size_t s : queue) {
+    if (running.kernel[s] < 0 || holds(s) || use_of(s) == SmUse::kNone) continue;
+    if (use_of(s) == SmUse::kFree || (first && grid_of(s) > rest)) {
+      out[s] = rest;
+    } else if (grid_of(s) <= rest) {
+      out[s] = grid_of(s);
     }
-    if (is(s, SmUse::kFree)) ++open;
-  }
-  const int free = rest - grids;
-  const int asked = grids + (free >= open ? 0 : open * rest);
-  for (std::size_t s = 0; s < kStreams; ++s) {
-    if (is(s, SmUse::kFree)) out.sms[s] = free >= open ? free / open : rest;
-    const bool holds = s == kCommunicationStream && is(s, SmUse::kGrid);
-    const bool computes = is(s, SmUse::kFree) || (is(s, SmUse::kGrid) && !holds);
-    if (computes && asked > rest) {
-      out.turns[s] = static_cast<double>(asked) / static_cast<double>(rest);
-    }
+    rest -= out[s];
+    first = false;
   }
   return out;
 }
 
 }  // namespace
 
-Shares share_gpu(const Running& running, KernelTable& kernels) {
-  const SmShares sms = share_sms(running, kernels);
-  const auto computes = [&](std::size_t s) {
-    return running[s] >= 0 && s != kCommunicationStream && !kernels.at(running[s]).transfer;
+GpuShares share_gpu(const Running& running, KernelTable& kernels) {
+  GpuShares out{.sms = share_sms(running, kernels)};
+  const auto runs = [&](std::size_t s) {
+    return running.kernel[s] >= 0 &&
+           (out.sms[s] > 0 || kernels.at(running.kernel[s]).use == SmUse::kNone);
   };
-  const bool computing = computes(0) || computes(1);
-  Shares out;
+  bool computing = false;
+  for (std::size_t s = 0; s < kCommunicationStream; ++s) {
+    computing = computing || (runs(s) && !kernels.at(running.kernel[s]).transfer);
+  }
   PerStream picoseconds{};
   Demands demands{};
   int busy = 0;
   for (std::size_t s = 0; s < kStreams; ++s) {
-    if (running[s] < 0) continue;
+    if (!runs(s)) continue;
     ++busy;
-    const GpuKernel& kernel = kernels.at(running[s]);
-    const GpuKernelCost& cost = kernels.cost(running[s], sms.sms[s]);
-    const double beside = kernel.transfer && computing ? kernel.beside : 1;
-    out.sms[s] = sms.sms[s];
+    const GpuKernelCost& cost = kernels.cost(running.kernel[s], out.sms[s]);
+    const GpuKernel& kernel = kernels.at(running.kernel[s]);
     out.time[s] = cost.time;
-    picoseconds[s] = static_cast<double>(cost.time.count()) * sms.turns[s] * beside;
+    picoseconds[s] =
+        static_cast<double>(cost.time.count()) * (computing && kernel.transfer ? kernel.beside : 1);
     const double rate = kPicosecondsPerSecond / picoseconds[s];
     demands[0][s] = cost.hbm_bytes * rate;
     demands[1][s] = cost.l2_bytes * rate;
@@ -147,7 +139,7 @@ Shares share_gpu(const Running& running, KernelTable& kernels) {
   if (busy < 2) return out;
   const PerStream speed = speeds(demands, capacities(kernels));
   for (std::size_t s = 0; s < kStreams; ++s) {
-    if (running[s] >= 0) out.time[s] = duration_from_picoseconds(picoseconds[s] / speed[s]);
+    if (out.time[s]) out.time[s] = duration_from_picoseconds(picoseconds[s] / speed[s]);
   }
   return out;
 }
@@ -173,7 +165,7 @@ class Player {
       start_ready();
       std::optional<Duration> soonest = next_start();
       for (std::size_t s = 0; s < kStreams; ++s) {
-        if (launch_[s] && (!soonest || ends_[s] < *soonest)) soonest = ends_[s];
+        if (ends_[s] && (!soonest || *ends_[s] < *soonest)) soonest = ends_[s];
       }
       if (!soonest) break;
       now_ = *soonest;
@@ -223,9 +215,10 @@ class Player {
       if (!start || *start > now_) continue;
       launch_[s] = next_[s];
       next_[s] = after_on_stream(s, *launch_[s] + 1);
-      running_[s] = launches_[*launch_[s]].kernel;
+      running_.kernel[s] = launches_[*launch_[s]].kernel;
+      running_.order[s] = started_++;
       spans_[*launch_[s]].start = now_;
-      times_[s] = Duration();
+      left_[s] = whole_[s] = Duration();
       changed = true;
     }
     if (changed) share();
@@ -234,12 +227,13 @@ class Player {
   void end_due() {
     bool changed = false;
     for (std::size_t s = 0; s < kStreams; ++s) {
-      if (!launch_[s] || ends_[s] > now_) continue;
+      if (!ends_[s] || *ends_[s] > now_) continue;
       spans_[*launch_[s]].end = now_;
       ended_[*launch_[s]] = true;
       last_end_[s] = now_;
       launch_[s].reset();
-      running_[s] = -1;
+      ends_[s].reset();
+      running_.kernel[s] = -1;
       changed = true;
     }
     if (changed) share();
@@ -247,20 +241,24 @@ class Player {
 
   /// Gives every running kernel its new speed. What is left of it stretches as its whole time does.
   void share() {
-    const Shares shares = share_gpu(running_, kernels_);
+    const GpuShares shares = share_gpu(running_, kernels_);
     for (std::size_t s = 0; s < kStreams; ++s) {
-      if (!launch_[s] || shares.time[s] == times_[s]) continue;
-      if (times_[s] == Duration()) {
-        ends_[s] = now_ + shares.time[s];
-      } else {
-        __extension__ using Wide = __int128;
-        const Wide left = ends_[s].count() - now_.count();
-        const Wide whole = times_[s].count();
-        const Wide stretched = (left * shares.time[s].count() + whole - 1) / whole;
-        ends_[s] = now_ + Duration(static_cast<std::int64_t>(stretched));
-      }
-      times_[s] = shares.time[s];
+      if (!launch_[s] || (ends_[s] && shares.time[s] == whole_[s])) continue;
+      if (ends_[s]) left_[s] = *ends_[s] - now_;
+      ends_[s].reset();
+      if (!shares.time[s]) continue;
+      left_[s] = whole_[s] == Duration() ? *shares.time[s]
+                                         : stretched(left_[s], whole_[s], *shares.time[s]);
+      whole_[s] = *shares.time[s];
+      ends_[s] = now_ + left_[s];
     }
+  }
+
+  /// left * to / from, rounded up.
+  static Duration stretched(Duration left, Duration from, Duration to) {
+    __extension__ using Wide = __int128;
+    const Wide product = Wide{left.count()} * to.count();
+    return Duration(static_cast<std::int64_t>((product + from.count() - 1) / from.count()));
   }
 
   const std::vector<Launch>& launches_;
@@ -270,10 +268,13 @@ class Player {
   std::vector<bool> ended_;
   Duration now_;
   std::array<Index, kStreams> next_;
-  std::array<Index, kStreams> launch_;    // that runs
-  Running running_ = {-1, -1, -1};        // its kernel
-  std::array<Duration, kStreams> times_;  // its whole time at its present speed
-  std::array<Duration, kStreams> ends_;
+  std::array<Index, kStreams> launch_;  // that has started
+  Running running_;                     // its kernel
+  std::int32_t started_ = 0;
+  std::array<Duration, kStreams>
+      whole_;                            // its time from beginning to end at its last speed, if any
+  std::array<Duration, kStreams> left_;  // of that, where it waits for SMs
+  std::array<std::optional<Duration>, kStreams> ends_;
   std::array<std::optional<Duration>, kStreams> last_end_;
 };
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "sim/gpu/kernel_table.hpp"
@@ -27,27 +28,32 @@ struct Span {
   Duration end;
 };
 
-/// Kernels that run at the same time, at most one per stream; -1: none.
-using Running = std::array<std::int32_t, 3>;
+inline constexpr std::size_t kStreams = 3;
 
-/// What each of them has of the GPU while the others run, and how long it takes like that from
-/// beginning to end.
-struct Shares {
-  std::array<int, 3> sms{};
-  std::array<Duration, 3> time{};
+/// What has been started and has not ended, at most one kernel per stream.
+struct Running {
+  std::array<std::int32_t, kStreams> kernel = {-1, -1, -1};  ///< -1: none
+  std::array<std::int32_t, kStreams> order{};                ///< lower: started earlier
+};
+
+/// What each kernel has of the GPU while the others run.
+struct GpuShares {
+  std::array<int, kStreams> sms{};
+  /// How long it takes like that from beginning to end; none while it waits for SMs.
+  std::array<std::optional<Duration>, kStreams> time{};
 };
 
 /// How kernels share a GPU.
 ///
-/// SMs: kernels of the communication stream hold those of their grid. Of the rest, grids of matrix
-/// products hold theirs, and kernels of many thread blocks share what is free; where nothing is
-/// free, or grids ask for more than there is, all take turns in proportion to what they ask for.
-/// HBM, L2 (bytes to the SMs), NVLink and NIC: max-min fair in bytes. A kernel alone never exceeds
-/// a link; together they get no more than it carries, whoever asks for less than a fair share gets
-/// it, and a kernel slows by its scarcest share. Transfers besides slow by their measured
-/// contention while anything computes.
+/// SMs: kernels of the communication stream that have a grid hold it. The others are served in the
+/// order in which they started: a grid of thread blocks that stay waits until it finds room (the
+/// first of them takes what there is), blocks that come and go take all that is left.
+/// HBM, L2 (bytes to the SMs), NVLink and NIC: max-min fair in bytes. A kernel alone is as fast as
+/// its own model says; together they get no more than a link carries, whoever asks for less than a
+/// fair share gets it, and a kernel slows by its scarcest share. Transfers besides slow by their
+/// measured contention while anything computes.
 /// Not modelled: thread blocks that drain before others start; caches that neighbours evict.
-Shares share_gpu(const Running& running, KernelTable& kernels);
+GpuShares share_gpu(const Running& running, KernelTable& kernels);
 
 /// Plays launches: each starts a launch gap after the last of those it waits for has ended, or at
 /// once if it waits for none; whenever a kernel starts or ends, the others go on at what is left to

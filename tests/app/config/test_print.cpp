@@ -1,3 +1,4 @@
+#include <array>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <sstream>
@@ -7,8 +8,6 @@
 using namespace pipecast;
 
 namespace {
-
-const std::vector<std::string> kScenarios = {"deepseek-v3-h800.yaml", "tiny-moe-h100.yaml"};
 
 LoadedScenario load_shipped(const std::string& name, const std::vector<std::string>& sets = {}) {
   return load_scenario(config_directory() / "scenarios" / name, sets);
@@ -26,6 +25,11 @@ std::string without_comments(const std::string& printed) {
   return out;
 }
 
+bool same(const OverlapSpec& a, const OverlapSpec& b) {
+  return a.communication == b.communication &&
+         a.weight_gradient_streams == b.weight_gradient_streams && a.order == b.order;
+}
+
 /// The line that holds `key`.
 std::string line_of(const std::string& printed, const std::string& key) {
   const std::size_t at = printed.find(key);
@@ -37,18 +41,46 @@ std::string line_of(const std::string& printed, const std::string& key) {
 
 TEST_CASE("a printed configuration loads to the same configuration and prints the same",
           "[config]") {
-  for (const std::string& name : kScenarios) {
+  for (const std::string& name : shipped_names("scenarios")) {
     CAPTURE(name);
-    const LoadedScenario loaded = load_shipped(name);
+    const LoadedScenario loaded = load_shipped(name + ".yaml");
     const std::string printed = print_config(loaded);
     const LoadedScenario again = load_text(printed);
     REQUIRE(config_json(again) == config_json(loaded));
     REQUIRE(without_comments(print_config(again)) == without_comments(printed));
     REQUIRE(again.scenario.plan.pipeline_layout == loaded.scenario.plan.pipeline_layout);
+    REQUIRE(again.scenario.plan.communication_sms == loaded.scenario.plan.communication_sms);
+    REQUIRE(same(again.scenario.plan.overlap, loaded.scenario.plan.overlap));
     REQUIRE(again.scenario.cluster.nic.bandwidth == loaded.scenario.cluster.nic.bandwidth);
     REQUIRE(again.scenario.cluster.nvlink.latency == loaded.scenario.cluster.nvlink.latency);
     REQUIRE(again.scenario.recipe.phases.size() == loaded.scenario.recipe.phases.size());
   }
+}
+
+TEST_CASE("an order of launches is read as it stands, printed and read again", "[config]") {
+  // A forward and then a backward, each in its own order: the order in which phases are declared.
+  std::array<Phase, kPhases> order{};
+  std::string list;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    order[i] = static_cast<Phase>(i);
+    list += (i == 0 ? "" : ", ") + std::string(name_of(order[i]));
+  }
+  REQUIRE(order != OverlapSpec{}.order);
+  const LoadedScenario loaded =
+      load_shipped("tiny-moe-h100.yaml", {"plan.overlap.order=[" + list + "]"});
+  REQUIRE(loaded.scenario.plan.overlap.order == order);
+  REQUIRE(load_text(print_config(loaded)).scenario.plan.overlap.order == order);
+  REQUIRE(config_json(loaded)["plan"]["overlap"]["order"][0] == "attn(F)");
+}
+
+TEST_CASE("a phase's plan overrides single keys of the overlap", "[config]") {
+  const Scenario s =
+      load_shipped("tiny-moe-h100.yaml", {"recipe.phases.0.plan.overlap.communication=false",
+                                          "plan.overlap.weight_gradient_streams=1"})
+          .scenario;
+  REQUIRE(s.plan.overlap.communication);
+  REQUIRE_FALSE(s.recipe.phases[0].plan.overlap.communication);
+  REQUIRE(s.recipe.phases[0].plan.overlap.weight_gradient_streams == 1);
 }
 
 TEST_CASE("texts that YAML would misread survive printing", "[config]") {

@@ -85,14 +85,49 @@ TEST_CASE("every shipped file names its schema and is valid by it, partial files
                Folder{"plans", "plan"}, Folder{"recipes", "recipe"},
                Folder{"calibration", "calibration"}, Folder{"scenarios", "scenario"});
   const auto directory = std::filesystem::path(PIPECAST_SOURCE_DIR) / "configs" / folder.name;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    CAPTURE(entry.path());
-    const std::string text = text_of(entry.path());
+  const auto schema_file =
+      directory.parent_path() / "schemas" / (folder.kind + std::string(".json"));
+  for (const std::string& name : shipped_names(folder.name)) {
+    const auto path = directory / (name + ".yaml");
+    CAPTURE(path);
+    const std::string text = text_of(path);
+    const auto relative = schema_file.lexically_relative(path.parent_path());
     REQUIRE_THAT(text,
-                 Catch::StartsWith(std::string("# yaml-language-server: $schema=../schemas/") +
-                                   folder.kind + ".json\n"));
+                 Catch::StartsWith("# yaml-language-server: $schema=" + relative.string() + "\n"));
     REQUIRE(complaints(folder.kind, parsed(text)).empty());
   }
+}
+
+TEST_CASE("a section may lack keys where a file completes it or a section around it",
+          "[config][schema]") {
+  nlohmann::json whole = parsed(text_of(config_directory() / "scenarios" / "tiny-moe-h100.yaml"));
+  REQUIRE(complaints("scenario", whole).empty());
+  whole["plan"] = {{"communication_sms", 0}};
+  REQUIRE_FALSE(complaints("scenario", whole).empty());
+  whole["plan"]["extends"] = "plan.yaml";
+  REQUIRE(complaints("scenario", whole).empty());
+  const nlohmann::json part = {{"cluster", {{"gpu", {{"hbm_bandwidth", "1 TB/s"}}}}}};
+  REQUIRE_FALSE(complaints("scenario", part).empty());
+  nlohmann::json extended = part;
+  extended["extends"] = "scenario.yaml";
+  REQUIRE(complaints("scenario", extended).empty());
+  extended["cluster"]["gpu"]["hbm_width"] = 1;  // but unknown keys are wrong anywhere
+  REQUIRE_FALSE(complaints("scenario", extended).empty());
+}
+
+TEST_CASE("the schema of a launch order wants every phase once", "[config][schema]") {
+  const auto with_order = [](const nlohmann::json& order) -> nlohmann::json {
+    return {{"extends", "plan.yaml"}, {"overlap", {{"order", order}}}};
+  };
+  nlohmann::json order = nlohmann::json::array();
+  for (int i = 0; i < kPhases; ++i) order.push_back(name_of(static_cast<Phase>(i)));
+  REQUIRE(complaints("plan", with_order(order)).empty());
+  REQUIRE_FALSE(complaints("plan", with_order("default")).empty());
+  nlohmann::json twice = order;
+  twice[0] = twice[1];
+  REQUIRE_FALSE(complaints("plan", with_order(twice)).empty());
+  order.erase(0);
+  REQUIRE_FALSE(complaints("plan", with_order(order)).empty());
 }
 
 TEST_CASE("a complete printed configuration is valid by the scenario's schema",

@@ -2,7 +2,8 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
-#include <set>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "app/config/load.hpp"
 
@@ -22,14 +23,62 @@ std::filesystem::path shipped_scenario(const char* name) {
   return config_directory() / "scenarios" / name;
 }
 
+std::filesystem::path reference_case() { return shipped_scenario("deepseek-v3-h800.yaml"); }
+
 }  // namespace
 
-TEST_CASE("every shipped scenario loads", "[config]") {
-  REQUIRE(files_in("scenarios").size() >= 2);
-  for (const auto& path : files_in("scenarios")) {
-    CAPTURE(path);
+TEST_CASE("every shipped scenario loads and bears its file's name", "[config]") {
+  const std::vector<std::string> names = shipped_names("scenarios");
+  for (const char* const name : {"deepseek-v3-h800", "tiny-moe-h100", "what-if/no-overlap"}) {
+    REQUIRE(std::find(names.begin(), names.end(), name) != names.end());
+  }
+  for (const std::string& name : names) {
+    CAPTURE(name);
+    const auto path = shipped_scenario((name + ".yaml").c_str());
     REQUIRE(load_scenario(path, {}).scenario.name == path.stem());
   }
+}
+
+TEST_CASE("a what-if is the reference case with the keys changed that it is about", "[config]") {
+  using Keys = std::vector<std::string>;
+  const std::map<std::string, Keys> changed = {
+      {"no-overlap", {"/plan/overlap/communication", "/plan/overlap/weight_gradient_streams"}},
+      {"communication-coprocessor", {"/plan/communication_sms"}},
+      {"full-precision-accumulation", {"/cluster/gpu/fp8_full_accumulation"}},
+      {"native-tile-scaling", {"/cluster/gpu/fp8_native_scaling"}},
+      {"no-promotion", {"/cluster/gpu/fp8_full_accumulation", "/cluster/gpu/fp8_native_scaling"}},
+      {"h100-nvlink", {"/cluster/nvlink/bandwidth"}},
+      {"double-infiniband", {"/cluster/nic/bandwidth", "/cluster/pcie/bandwidth"}},
+      {"half-hbm", {"/cluster/gpu/hbm_bandwidth"}},
+  };
+  const nlohmann::json reference = config_json(load_scenario(reference_case(), {}));
+  for (const std::string& name : shipped_names("scenarios/what-if")) {
+    CAPTURE(name);
+    nlohmann::json what_if =
+        config_json(load_scenario(shipped_scenario(("what-if/" + name + ".yaml").c_str()), {}));
+    what_if["name"] = reference["name"];
+    Keys keys;
+    for (const auto& difference : nlohmann::json::diff(reference, what_if)) {
+      REQUIRE(difference["op"] == "replace");
+      keys.push_back(difference["path"]);
+    }
+    std::sort(keys.begin(), keys.end());
+    REQUIRE(keys == changed.at(name));
+  }
+  REQUIRE(shipped_names("scenarios/what-if").size() == changed.size());
+}
+
+TEST_CASE("the what-ifs change by the factors that they say", "[config]") {
+  const auto load = [](const std::string& name) {
+    return load_scenario(shipped_scenario((name + ".yaml").c_str()), {}).scenario;
+  };
+  const ClusterSpec h800 = load("deepseek-v3-h800").cluster;
+  const ClusterSpec infiniband = load("what-if/double-infiniband").cluster;
+  REQUIRE(infiniband.nic_per_gpu() == h800.nic_per_gpu() * 2);
+  REQUIRE(infiniband.pcie.bandwidth == h800.pcie.bandwidth * 2);
+  REQUIRE(load("what-if/half-hbm").cluster.gpu.hbm_bandwidth * 2 == h800.gpu.hbm_bandwidth);
+  REQUIRE(load("what-if/h100-nvlink").cluster.nvlink.bandwidth ==
+          load_cluster(config_directory() / "clusters/h100-8.yaml").nvlink.bandwidth);
 }
 
 TEST_CASE("every shipped GPU, model and calibration loads and bears its file's name", "[config]") {
@@ -61,7 +110,7 @@ TEST_CASE("PIPECAST_CONFIGS chooses another folder of shipped files", "[config]"
 }
 
 TEST_CASE("the reference case is what was published", "[config]") {
-  const Scenario s = load_scenario(shipped_scenario("deepseek-v3-h800.yaml"), {}).scenario;
+  const Scenario s = load_scenario(reference_case(), {}).scenario;
   REQUIRE(s.cluster.gpus() == 2048);
   REQUIRE(s.data_parallel() == 128);  // 2,048 / 16
   // 132 SMs, 4,096 operations a clock, 1.83 GHz: the 989.4 TFLOP/s of the data sheet.
@@ -77,10 +126,13 @@ TEST_CASE("the reference case is what was published", "[config]") {
   REQUIRE(s.cost_per_gpu_hour == Usd(2));
   REQUIRE(s.plan.recompute.layernorm);
   REQUIRE(s.plan.precision.attention_output == Precision::kE5m6);
+  REQUIRE(s.plan.overlap.communication);
+  REQUIRE(s.plan.overlap.weight_gradient_streams == 2);
+  REQUIRE(s.plan.overlap.order == OverlapSpec{}.order);  // both are the trace's
 }
 
 TEST_CASE("a phase without a plan of its own has the scenario's", "[config]") {
-  const Scenario s = load_scenario(shipped_scenario("deepseek-v3-h800.yaml"), {}).scenario;
+  const Scenario s = load_scenario(reference_case(), {}).scenario;
   for (const PhaseSpec& phase : s.recipe.phases) {
     REQUIRE(phase.plan.pp == 16);
     REQUIRE(phase.plan.pipeline_layout == s.plan.pipeline_layout);

@@ -40,7 +40,8 @@ TEST_CASE("without a command the program explains itself and fails", "[program]"
 }
 
 TEST_CASE("every command has help and knows its version", "[program]") {
-  const auto* const command = GENERATE("kernel", "run", "model", "schema", "list", "validate");
+  const auto* const command =
+      GENERATE("chunk", "compare", "kernel", "run", "model", "schema", "list", "validate");
   CAPTURE(command);
   const Outcome help = run_program(std::string(command) + " --help");
   REQUIRE(help.code == 0);
@@ -51,7 +52,8 @@ TEST_CASE("every command has help and knows its version", "[program]") {
 
 TEST_CASE("an unknown command names the nearest and all", "[program]") {
   require_refused("rnu", "unknown command 'rnu', did you mean run?; commands: ");
-  require_refused("xyzxyz", "unknown command 'xyzxyz'; commands: kernel, list, model, run");
+  require_refused("xyzxyz",
+                  "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, model, run");
 }
 
 TEST_CASE("an unknown option names the nearest", "[program]") {
@@ -178,7 +180,8 @@ TEST_CASE("a full disk behind standard output is noticed", "[program]") {
 TEST_CASE("option --quiet prints nothing", "[program]") {
   const auto* const command =
       GENERATE("run configs/scenarios/tiny-moe-h100.yaml --mode folded", "list schedules",
-               "schema gpu", "model configs/models/tiny-moe.yaml");
+               "schema gpu", "model configs/models/tiny-moe.yaml",
+               "compare configs/schemas/gpu.json configs/schemas/plan.json");
   CAPTURE(command);
   const Outcome outcome = run_program(std::string(command) + " --quiet");
   REQUIRE(outcome.code == 0);
@@ -218,6 +221,38 @@ TEST_CASE("the summary gives the result's numbers", "[program]") {
   }
 }
 
+TEST_CASE("compare shows what a change of the plan does, settings first", "[program]") {
+  const TemporaryFolder folder;
+  const std::string a = folder.file("a.json");
+  const std::string b = folder.file("b.json");
+  REQUIRE(run_program(kRunTiny + "--quiet --json " + a).code == 0);
+  REQUIRE(run_program(kRunTiny + "--quiet --set plan.communication_sms=24 --json " + b).code == 0);
+
+  const Outcome same = run_program("compare " + a + " " + a);
+  REQUIRE(same.code == 0);
+  REQUIRE_THAT(same.out, Contains("identical: all "));
+
+  const Outcome outcome = run_program("compare " + a + " " + b);
+  REQUIRE(outcome.code == 0);
+  REQUIRE(outcome.err.empty());
+  const std::size_t setting = outcome.out.find("config.plan.communication_sms  ");
+  REQUIRE(setting < outcome.out.find("step.time_s"));
+
+  const Json seen = Json::parse(run_program("compare --json - " + a + " " + b).out);
+  REQUIRE(seen["format"] == "pipecast-comparison/1");
+  const Json result_a = Json::parse(text_of(a));
+  const Json result_b = Json::parse(text_of(b));
+  bool found = false;
+  for (const Json& difference : seen["differences"]) {
+    if (difference["key"] != "step.time_s") continue;
+    found = difference["a"] == result_a["step"]["time_s"] &&
+            difference["b"] == result_b["step"]["time_s"];
+  }
+  REQUIRE(found);
+  require_refused("compare " + a + " configs/scenarios/tiny-moe-h100.yaml",
+                  "configs/scenarios/tiny-moe-h100.yaml:1:1: not valid JSON: unexpected '#'");
+}
+
 TEST_CASE("schema prints the committed schemas", "[program]") {
   const auto* const kind =
       GENERATE("calibration", "cluster", "gpu", "model", "plan", "recipe", "result", "scenario");
@@ -241,7 +276,11 @@ TEST_CASE("list names what is shipped", "[program]") {
   using Names = std::vector<std::string>;
   REQUIRE(names("gpus") == Names{"a100", "h100", "h800"});
   REQUIRE(names("models") == Names{"deepseek-v3", "tiny-moe"});
-  REQUIRE(names("scenarios") == Names{"deepseek-v3-h800", "tiny-moe-h100"});
+  REQUIRE(names("scenarios") ==
+          Names{"deepseek-v3-h800", "tiny-moe-h100", "what-if/communication-coprocessor",
+                "what-if/double-infiniband", "what-if/full-precision-accumulation",
+                "what-if/h100-nvlink", "what-if/half-hbm", "what-if/native-tile-scaling",
+                "what-if/no-overlap", "what-if/no-promotion"});
   REQUIRE(names("schedules") == Names{"1f1b", "dualpipe"});
 }
 

@@ -72,6 +72,11 @@ void describe(Fields& f, ProductConstants& p) {
           128, 256);
   bounded(f, "widest_tile", p.widest_tile, "columns of the widest FP8 tile of the measured version",
           16, 192);
+  bounded(f, "training_tile", p.training_tile,
+          "rows and columns of the FP8 tile of training's kernels; 0: chosen by the shape", 0, 128);
+  const double tile = p.training_tile.value;
+  f.check(tile == 0 || tile == 64 || tile == 128, "training_tile",
+          "no kernel has tiles of {}; expected 0, 64 or 128", tile);
   bounded(f, "cast_launch_us", p.cast_launch_us,
           "microseconds of launching the cast that FP8 tables include", 0, kLongest);
   bounded(f, "cast_blocks_per_us", p.cast_blocks_per_us,
@@ -156,6 +161,8 @@ void describe(Fields& f, CommunicationConstants& communication) {
   };
   time("notify_us", communication.notify_us,
        "microseconds of the exchange of token counts before a transfer, nobody being late");
+  time("peers_late_us", communication.peers_late_us,
+       "microseconds that a GPU in training waits in it for the last of its peers");
   time("dispatch_us", communication.dispatch_us,
        "microseconds of a dispatch of hardly a token, beyond the links");
   time("combine_us", communication.combine_us, "microseconds of such a combine");

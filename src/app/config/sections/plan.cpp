@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -29,6 +30,27 @@ std::vector<Choice<Precision>> precisions(const std::vector<Precision>& list) {
   std::vector<Choice<Precision>> out;
   for (const Precision p : list) out.push_back({name_of(p), p});
   return out;
+}
+
+std::vector<Choice<Phase>> phases() {
+  std::vector<Choice<Phase>> out;
+  for (int i = 0; i < kPhases; ++i) {
+    const auto phase = static_cast<Phase>(i);
+    out.push_back({name_of(phase), phase});
+  }
+  return out;
+}
+
+/// No phase may stand before one that it needs.
+void check_order(Fields& f, std::string_view key, const std::array<Phase, kPhases>& order) {
+  for (auto it = order.begin(); it != order.end(); ++it) {
+    const std::optional<Phase> needed = needed_before(*it);
+    if (!needed) continue;
+    const std::string place = fmt::format("{}.{}", key, it - order.begin());
+    f.check(std::find(order.begin(), it, *needed) != it, place,
+            "'{}' stands before '{}', which it needs; expected it after", name_of(*it),
+            name_of(*needed));
+  }
 }
 
 void check_schedule(Fields& f, std::string_view key, const std::string& name) {
@@ -122,6 +144,17 @@ void describe(Fields& f, PrecisionSpec& p) {
                     "activations and gradients between stages");
 }
 
+void describe(Fields& f, OverlapSpec& overlap) {
+  f.optional("communication", overlap.communication,
+             "whether dispatch and combine run beside computation; false: every kernel has the GPU "
+             "for itself");
+  f.optional("weight_gradient_streams", overlap.weight_gradient_streams,
+             "streams on which the experts' weight gradients take turns", {.low = 1, .high = 2});
+  f.optional_order("order", overlap.order, phases(),
+                   "launch order of a forward and a backward that overlap, layer by layer");
+  check_order(f, "order", overlap.order);
+}
+
 void describe(Fields& f, PlanSpec& plan) {
   f.optional("tp", plan.tp, "tensor-parallel ranks; only 1 for now", kRanks);
   f.check(plan.tp == 1, "tp", "tensor parallelism over {} ranks is not simulated yet; expected 1",
@@ -146,12 +179,15 @@ void describe(Fields& f, PlanSpec& plan) {
     check_schedule(f, "fallback_schedule", plan.fallback_schedule);
   f.required("micro_batch_size", plan.micro_batch_size, "sequences of a micro-batch",
              {.low = 1, .high = 65'536});
-  f.required("communication_sms", plan.communication_sms, "SMs of the dispatch and combine kernels",
-             at_least(1));
+  f.required(
+      "communication_sms", plan.communication_sms,
+      "SMs of the dispatch and combine kernels; 0: an engine beside the SMs moves the tokens",
+      at_least(0));
   f.required("pipeline_layout", plan.pipeline_layout,
              "layers of every stage, such as 'embedding dense*3 moe', or auto");
   f.required("recompute_modules", plan.recompute,
              "what backward computes again instead of keeping it");
+  f.optional_section("overlap", plan.overlap, "what runs beside what");
   f.optional_section("precision", plan.precision, "number formats");
 }
 

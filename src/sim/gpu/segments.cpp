@@ -1,0 +1,207 @@
+#include "sim/gpu/segments.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pipecast {
+
+namespace {
+
+constexpr std::int64_t kSteps = 16;     // of a curve, up to the balanced load
+constexpr std::int64_t kMostLoads = 3;  // times the balanced load; further on it goes on straight
+
+constexpr auto kOnCommunication = static_cast<std::size_t>(Stream::kCommunication);
+
+void add_share(std::vector<WorkShare>& shares, std::string_view operation,
+               std::string_view resource, Duration time) {
+  for (WorkShare& share : shares) {
+    if (share.operation == operation && share.resource == resource) {
+      share.time += time;
+      return;
+    }
+  }
+  shares.push_back({operation, resource, time});
+}
+
+bool on_exchange(const Operation& operation) { return operation.stream == Stream::kCommunication; }
+
+Beside beside_of(const Operation& operation) {
+  if (operation.op == "ep_dispatch") return Beside::kDispatch;
+  if (operation.op == "ep_combine") return Beside::kCombine;
+  if (operation.op == "ep_cached_notify") return Beside::kWaiting;
+  if (operation.op == "ep_notify") return Beside::kNotify;
+  return Beside::kNothing;
+}
+
+std::int64_t share_of(std::int64_t whole, double share) {
+  return std::llround(static_cast<double>(whole) * share);
+}
+
+double mixed(double a, double b, double share) { return a + (b - a) * share; }
+
+}  // namespace
+
+Segments::Segments(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing)
+    : kernels_(scenario, plan, routing),
+      gap_(duration_from_seconds(scenario.calibration.latency.launch_gap_us.value * 1e-6)) {
+  neighbour_.fill(-1);
+  for (const auto& stage : plan.pipeline_layout) {
+    for (const LayerKind kind : stage) {
+      for (const auto& phase : kernels_.operations(kind).phases) {
+        for (const Operation& operation : phase) {
+          const Beside beside = beside_of(operation);
+          if (beside == Beside::kNothing) continue;
+          neighbour_[static_cast<std::size_t>(beside)] = kernels_.table().add(operation, false);
+        }
+      }
+    }
+  }
+}
+
+Duration Segments::time_beside(std::int32_t kernel, Beside beside) {
+  Running running;
+  running.kernel[0] = kernel;
+  running.kernel[kOnCommunication] = neighbour_[static_cast<std::size_t>(beside)];
+  return *share_gpu(running, kernels_.table()).time[0];
+}
+
+/// Experts' gradients that take turns on two streams run one after the other, launched in time.
+Segment Segments::computation(const std::vector<Launch>& launches, std::size_t first,
+                              std::size_t last) {
+  Segment out;
+  bool with_side = false;
+  for (std::size_t i = first; i < last; ++i) {
+    const std::int32_t kernel = launches[i].kernel;
+    for (std::size_t b = 0; b < kBesides; ++b) {
+      out.time[b] += time_beside(kernel, static_cast<Beside>(b));
+    }
+    KernelTable& table = kernels_.table();
+    const GpuKernel& what = table.at(kernel);
+    const int sms = what.use == SmUse::kGrid ? what.grid : table.scenario().cluster.gpu.sm_count;
+    add_share(out.work, what.operation.op, table.cost(kernel, sms).limited_by,
+              time_beside(kernel, Beside::kNothing));
+    const bool side = launches[i].stream == Stream::kSide;
+    const bool queued = side || (with_side && launches[i].after[1] < 0);
+    with_side = queued;
+    if (queued) continue;
+    for (Duration& time : out.time) time += gap_;
+    add_share(out.work, "launch_gap", "latency", gap_);
+  }
+  return out;
+}
+
+/// What goes before a transfer: beside nothing on all SMs, beside computation on those left over.
+Segment Segments::exchange(const std::vector<Launch>& launches, std::size_t first,
+                           std::size_t last) {
+  Segment out{.communication = true};
+  KernelTable& table = kernels_.table();
+  const int all = table.scenario().cluster.gpu.sm_count;
+  for (std::size_t i = first; i < last; ++i) {
+    const GpuKernel& what = table.at(launches[i].kernel);
+    const bool free = what.use == SmUse::kFree;
+    const int left = std::max(table.plan().communication_sms, 0);
+    const int beside = free && left > 0 ? left : all;
+    const GpuKernelCost alone = table.cost(launches[i].kernel, free ? all : what.grid);
+    out.time[0] += alone.time + gap_;
+    out.time[1] += (free ? table.cost(launches[i].kernel, beside).time : alone.time) + gap_;
+    add_share(out.work, what.operation.op, alone.limited_by, alone.time);
+    add_share(out.work, "launch_gap", "latency", gap_);
+    out.beside = std::max(out.beside, beside_of(what.operation));
+  }
+  return out;
+}
+
+Segment Segments::transfer(const Launch& launch) {
+  KernelTable& table = kernels_.table();
+  const GpuKernel& what = table.at(launch.kernel);
+  const GpuKernelCost cost = table.cost(launch.kernel, what.grid);
+  Segment out{.communication = true,
+              .collective = true,
+              .beside = beside_of(what.operation),
+              .nic_bytes = cost.nic_bytes,
+              .nvlink_bytes = cost.nvlink_bytes};
+  out.time[0] = cost.time + gap_;
+  out.time[1] =
+      duration_from_picoseconds(static_cast<double>(cost.time.count()) * what.beside) + gap_;
+  add_share(out.work, what.operation.op, cost.limited_by, cost.time);
+  add_share(out.work, "launch_gap", "latency", gap_);
+  return out;
+}
+
+std::vector<Segment> Segments::sums(const std::vector<Launch>& launches) {
+  std::vector<Segment> out;
+  const KernelTable& table = kernels_.table();
+  std::size_t first = 0;
+  while (first < launches.size()) {
+    const GpuKernel& what = table.at(launches[first].kernel);
+    if (what.transfer) {
+      out.push_back(transfer(launches[first]));
+      ++first;
+      continue;
+    }
+    std::size_t last = first + 1;
+    const bool communication = on_exchange(what.operation);
+    while (last < launches.size() && !table.at(launches[last].kernel).transfer) ++last;
+    out.push_back(communication ? exchange(launches, first, last)
+                                : computation(launches, first, last));
+    first = last;
+  }
+  return out;
+}
+
+const Segments::Curve& Segments::curve(const Key& key) {
+  const auto known = curves_.find(key);
+  if (known != curves_.end()) return known->second;
+  const auto& [kind, phase, split] = key;
+  const LayerLoad& balanced = kernels_.balanced();
+  const auto at = [&, k = kind, p = phase, s = split](double rows, double received) {
+    LayerLoad load = balanced;
+    load.routed_tokens = std::max(share_of(balanced.routed_tokens, rows), balanced.local_experts);
+    load.received_tokens = std::max(share_of(balanced.received_tokens, received), std::int64_t{1});
+    return sums(kernels_.launches(k, p, s, load));
+  };
+  Curve out;
+  for (std::int64_t i = 0; i <= kSteps * kMostLoads; ++i) {
+    const double share = static_cast<double>(i) / kSteps;
+    out.samples.push_back(at(share, share));
+  }
+  out.more_received = at(1, 2);
+  return curves_.emplace(key, std::move(out)).first->second;
+}
+
+std::vector<Segment> Segments::of(LayerKind kind, Phase phase, bool split, const LayerLoad* load) {
+  const Key key{kind, phase, split};
+  auto known = balanced_.find(key);
+  if (known == balanced_.end()) {
+    known = balanced_.emplace(key, sums(kernels_.launches(kind, phase, split, kernels_.balanced())))
+                .first;
+  }
+  std::vector<Segment> out = known->second;
+  if (load == nullptr) return out;
+
+  const Curve& curve = this->curve(key);
+  const LayerLoad& balanced = kernels_.balanced();
+  const double rows = static_cast<double>(load->routed_tokens) /
+                      static_cast<double>(std::max<std::int64_t>(balanced.routed_tokens, 1));
+  const double received = static_cast<double>(load->received_tokens) /
+                          static_cast<double>(std::max<std::int64_t>(balanced.received_tokens, 1));
+  const auto below = std::min(static_cast<std::size_t>(rows * kSteps), curve.samples.size() - 2);
+  const double share = rows * kSteps - static_cast<double>(below);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const Segment& a = curve.samples[below][i];
+    const Segment& b = curve.samples[below + 1][i];
+    const auto value = [&](auto member) {
+      const double slope = member(curve.more_received[i]) - member(curve.samples[kSteps][i]);
+      return std::max(1.0, mixed(member(a), member(b), share) + slope * (received - rows));
+    };
+    for (std::size_t beside = 0; beside < kBesides; ++beside) {
+      out[i].time[beside] = Duration(std::llround(value(
+          [beside](const Segment& s) { return static_cast<double>(s.time[beside].count()); })));
+    }
+    out[i].nic_bytes = value([](const Segment& s) { return s.nic_bytes; });
+    out[i].nvlink_bytes = value([](const Segment& s) { return s.nvlink_bytes; });
+  }
+  return out;
+}
+
+}  // namespace pipecast

@@ -1,0 +1,66 @@
+/// Phases of a layer as stretches of kernels between points of synchronisation, whose times are
+/// functions of the tokens that a GPU received and of the communication beside them.
+#pragma once
+
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "sim/gpu/chunk_kernels.hpp"
+#include "sim/gpu/chunk_play.hpp"
+
+namespace pipecast {
+
+/// A task before it has its place in a chunk.
+struct Segment {
+  std::array<Duration, kBesides> time{};  ///< as Task::time
+  bool communication = false;
+  bool collective = false;
+  Beside beside{};
+  double nic_bytes = 0;
+  double nvlink_bytes = 0;
+  std::vector<WorkShare> work{};  ///< of time[0]
+};
+
+/// Segments of one plan's layers. Not for use by several threads at once.
+///
+/// A computation's time beside something is the sum of its kernels' times beside it, each as
+/// share_gpu() has it. For other loads than the balanced one times are interpolated between
+/// kernel-by-kernel sums, linearly in routed rows and in received tokens.
+/// Not modelled: kernels that are beside several things in turn (a segment as a whole speeds up and
+/// slows down); casts on the communication stream that wait for others or hold them up.
+class Segments {
+ public:
+  /// @param scenario, plan  must outlive this and not change
+  Segments(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
+
+  /// @param load  none: balanced
+  std::vector<Segment> of(LayerKind kind, Phase phase, bool split, const LayerLoad* load);
+
+  [[nodiscard]] ChunkKernels& kernels() { return kernels_; }
+
+ private:
+  using Key = std::tuple<LayerKind, Phase, bool>;
+
+  /// Sums at routed rows of 0, 1, 2, ... steps (nearly 0 at first) with as many received tokens in
+  /// proportion, and once more with twice the received tokens of the balanced load.
+  struct Curve {
+    std::vector<std::vector<Segment>> samples;
+    std::vector<Segment> more_received;
+  };
+
+  std::vector<Segment> sums(const std::vector<Launch>& launches);
+  Segment computation(const std::vector<Launch>& launches, std::size_t first, std::size_t last);
+  Segment exchange(const std::vector<Launch>& launches, std::size_t first, std::size_t last);
+  Segment transfer(const Launch& launch);
+  Duration time_beside(std::int32_t kernel, Beside beside);
+  const Curve& curve(const Key& key);
+
+  ChunkKernels kernels_;
+  Duration gap_;
+  std::array<std::int32_t, kBesides> neighbour_;  // kernel that stands for what is beside; -1: none
+  std::map<Key, std::vector<Segment>> balanced_;
+  std::map<Key, Curve> curves_;
+};
+
+}  // namespace pipecast
