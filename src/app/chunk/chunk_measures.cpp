@@ -35,13 +35,14 @@ struct Busy {
   [[nodiscard]] double covered(LaunchRole role) const { return covered_us(of(role)); }
 };
 
-void measure_communication(ChunkMeasures& out, const Busy& chunk) {
-  const double compute = chunk.covered(LaunchRole::kCompute);
+void measure_overlap(ChunkMeasures& out, const Busy& chunk) {
+  out.computing_us = chunk.covered(LaunchRole::kCompute);
   const double communication = chunk.covered(LaunchRole::kCommunication);
   std::vector<Interval> both = chunk.of(LaunchRole::kCompute);
   const std::vector<Interval>& moves = chunk.of(LaunchRole::kCommunication);
   both.insert(both.end(), moves.begin(), moves.end());
-  out.exposed_communication_us = std::clamp(covered_us(both) - compute, 0.0, communication);
+  out.exposed_communication_us =
+      std::clamp(covered_us(both) - out.computing_us, 0.0, communication);
   out.hidden_communication_us = communication - out.exposed_communication_us;
 }
 
@@ -90,7 +91,7 @@ ChunkMeasures measure_chunk(const std::vector<TraceRow>& rows) {
   if (chunk.span) out.time_us = chunk.span->end - chunk.span->start;
   out.compute_busy_us = covered_us(std::move(compute));
   out.comm_busy_us = covered_us(std::move(comm));
-  measure_communication(out, chunk);
+  measure_overlap(out, chunk);
   for (const auto& [key, busy] : layers) {
     std::optional<PhaseTimes>& phase = out.phases[static_cast<std::size_t>(key.first)];
     if (!phase) phase.emplace();

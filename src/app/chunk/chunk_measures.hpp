@@ -40,6 +40,7 @@ struct ChunkMeasures {
   std::array<std::optional<PhaseTimes>, kPhases> phases{};  ///< of those that were launched
   double compute_busy_us = 0;  ///< streams compute and wgrad_side: at least one is busy
   double comm_busy_us = 0;     ///< stream comm
+  double computing_us = 0;     ///< on whichever stream: at least one kernel computes
   /// Communication without notify kernels: while no kernel computes, and while one does.
   double exposed_communication_us = 0;
   double hidden_communication_us = 0;

@@ -134,7 +134,7 @@ std::string stream_table(const ChunkAnswer& answer, const TimeUnit& unit) {
     }
     table.add(std::move(cells));
   };
-  add("computation busy", &ChunkMeasures::compute_busy_us);
+  add("compute streams busy", &ChunkMeasures::compute_busy_us);
   add("communication stream busy", &ChunkMeasures::comm_busy_us);
   add("communication hidden", &ChunkMeasures::hidden_communication_us);
   add("communication exposed", &ChunkMeasures::exposed_communication_us);
@@ -159,16 +159,20 @@ std::string utilisation_bars(const Utilisation& use, const TextStyle& style) {
   return out;
 }
 
-/// Which stream is busier, and what of the other one it does not hide.
+/// What there is more of, and what of communication is not hidden.
 std::string verdict(const ChunkMeasures& m, const TimeUnit& unit) {
-  const bool compute = m.compute_busy_us >= m.comm_busy_us;
   const double communication = m.hidden_communication_us + m.exposed_communication_us;
+  const bool compute = m.computing_us >= std::max(communication, m.comm_busy_us);
   std::string out =
-      fmt::format("{} bounds the chunk: it is busy for {} of the time.",
-                  compute ? "Computation" : "The communication stream",
-                  percent((compute ? m.compute_busy_us : m.comm_busy_us) / m.time_us));
+      compute ? fmt::format("Computation bounds the chunk: kernels compute for {} of the time.",
+                            percent(m.computing_us / m.time_us))
+              : fmt::format(
+                    "Communication bounds the chunk: its stream is busy for {} of the time, "
+                    "kernels compute for {}.",
+                    percent(std::max(communication, m.comm_busy_us) / m.time_us),
+                    percent(m.computing_us / m.time_us));
   if (communication <= 0) return out + " Nothing is sent to other GPUs.\n";
-  return out + fmt::format(" Of {} {} of communication {} {} are exposed ({} of the chunk).\n",
+  return out + fmt::format("\nOf {} {} in which tokens move, {} {} are exposed: {} of the chunk.\n",
                            unit.text(communication), unit.name(),
                            unit.text(m.exposed_communication_us), unit.name(),
                            percent(m.exposed_communication_us / m.time_us));

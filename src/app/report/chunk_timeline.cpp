@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <map>
+#include <optional>
 
 #include "app/report/phase_style.hpp"
 #include "app/report/table.hpp"
@@ -51,16 +51,33 @@ std::vector<Cell> cells_of(const std::vector<TraceRow>& rows, std::string_view s
   return out;
 }
 
-std::string letter_of(const Cell& cell, bool colours) {
+/// What a stretch of time is busy with for most of it: nothing, if it is mostly idle.
+std::optional<std::size_t> main_place(const Cell& cell) {
   double busy = 0;
   for (const double time : cell) busy += time;
   constexpr double kMostly = 0.5;
-  if (busy < kMostly) return ".";
-  const auto most =
-      static_cast<std::size_t>(std::max_element(cell.begin(), cell.end()) - cell.begin());
-  if (most == kNotify) return "-";
-  const PhaseStyle style = style_of(static_cast<Phase>(most));
-  return painted(std::string(1, style.letter), style.colour, colours);
+  if (busy < kMostly) return std::nullopt;
+  return static_cast<std::size_t>(std::max_element(cell.begin(), cell.end()) - cell.begin());
+}
+
+/// As many letters of one kind.
+std::string letters(const std::optional<std::size_t>& place, std::size_t count, bool colours) {
+  if (!place) return std::string(count, '.');
+  if (*place == kNotify) return std::string(count, '-');
+  const PhaseStyle style = style_of(static_cast<Phase>(*place));
+  return painted(std::string(count, style.letter), style.colour, colours);
+}
+
+std::string line_of(const std::vector<Cell>& cells, bool colours) {
+  std::string out;
+  for (std::size_t first = 0; first < cells.size();) {
+    const std::optional<std::size_t> place = main_place(cells[first]);
+    std::size_t last = first + 1;
+    while (last < cells.size() && main_place(cells[last]) == place) ++last;
+    out += letters(place, last - first, colours);
+    first = last;
+  }
+  return out;
 }
 
 }  // namespace
@@ -93,10 +110,7 @@ std::string timeline_text(const std::vector<TraceRow>& rows, const Interval& ran
                                   [&](const TraceRow& row) { return row.stream == name; });
     if (!used) continue;
     out += fmt::format("{:<{}}", name, kLabelWidth);
-    for (const Cell& cell : cells_of(rows, name, range, columns(style))) {
-      out += letter_of(cell, style.colours);
-    }
-    out += "\n";
+    out += line_of(cells_of(rows, name, range, columns(style)), style.colours) + "\n";
   }
   return out;
 }

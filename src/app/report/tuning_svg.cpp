@@ -49,9 +49,11 @@ class Curve : private SvgCanvas {
     grid();
     engine();
     curve();
-    mark(tuning_.plan, kBlue, fmt::format("plan: {:.1f} ms", milliseconds_of(tuning_.plan.time)),
-         -16);
-    mark(best, kVermilion, fmt::format("best: {:.1f} ms", milliseconds_of(best.time)), 26);
+    plan();
+    dot(best, kVermilion, 7);
+    text(x_of(best.communication_sms), y_of(milliseconds_of(best.time)) + 26,
+         fmt::format("best: {:.1f} ms", milliseconds_of(best.time)), 14, kVermilion,
+         Anchor::kMiddle, 0, true);
     return finish();
   }
 
@@ -109,12 +111,16 @@ class Curve : private SvgCanvas {
         x_of(point.communication_sms), y_of(milliseconds_of(point.time)), radius, colour);
   }
 
-  void mark(const TuningPoint& point, std::string_view colour, const std::string& name,
-            double below) {
+  /// Its name stands above the curve, on the side where the curve falls.
+  void plan() {
+    const TuningPoint& point = tuning_.plan;
     if (milliseconds_of(point.time) > high_) return;
-    dot(point, colour, 7);
-    text(x_of(point.communication_sms), y_of(milliseconds_of(point.time)) + below, name, 14, colour,
-         Anchor::kMiddle, 0, true);
+    dot(point, kBlue, 7);
+    const bool right_of_best = point.communication_sms >= tuning_.best.communication_sms;
+    text(x_of(point.communication_sms) + (right_of_best ? 6 : 12),
+         y_of(milliseconds_of(point.time)) - 14,
+         fmt::format("plan: {:.1f} ms", milliseconds_of(point.time)), 14, kBlue,
+         right_of_best ? Anchor::kEnd : Anchor::kStart, 0, true);
   }
 
   const TuningAnswer& answer_;

@@ -90,4 +90,5 @@ TEST_CASE("communication is hidden while anything computes and exposed else", "[
                                          launch(0, "attn(F)", "compute", "rope", 24, 6)});
   REQUIRE(m.hidden_communication_us == 4 + 1);
   REQUIRE(m.exposed_communication_us == 6 + 4);
+  REQUIRE(m.computing_us == 4 + 6);
 }

@@ -1,11 +1,9 @@
 #include <catch2/catch.hpp>
 #include <string>
 
-#include "app/report/chrome_trace.hpp"
 #include "app/report/chunk_svg.hpp"
 #include "app/report/chunk_timeline.hpp"
 #include "app/report/table.hpp"
-#include "trace_file.hpp"
 
 using namespace pipecast;
 using Catch::Contains;
@@ -90,20 +88,4 @@ TEST_CASE("a picture has a box for every phase that an eye can part", "[timeline
   REQUIRE_THAT(svg, Contains("a &lt;b&gt;") && Contains(">measured<") && !Contains(">wgrad_side<"));
   // The ground, four boxes in each of two panels, four in the legend.
   REQUIRE(count(svg, "<rect ") == 1 + 2 * 4 + 4);
-}
-
-TEST_CASE("counters follow the slices of a trace", "[trace]") {
-  const TemporaryFolder folder("counters");
-  const auto path = folder.path() / "t.json.gz";
-  write_chrome_trace(path, {{0, 0, "p", "t"}}, {{0, 0, "s", "c", Time(0), Time(2'000'000)}},
-                     {{.process = 0, .name = "HBM", .when = Time(1'000'000), .value = 2.5}});
-  int counters = 0;
-  for (const nlohmann::json& event : read_trace(path).at("traceEvents")) {
-    if (event.at("ph") != "C") continue;
-    ++counters;
-    REQUIRE(event.at("name") == "HBM");
-    REQUIRE(event.at("ts") == 1.0);
-    REQUIRE(event.at("args").at("value") == 2.5);
-  }
-  REQUIRE(counters == 1);
 }
