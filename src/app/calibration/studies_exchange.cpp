@@ -210,26 +210,29 @@ FitStudy late_peers(const StudyInput& input) {
 
 FitStudy transfer_beside(const StudyInput& input, const TransferRows& transfer) {
   const bool dispatch = transfer.op == "ep_dispatch";
-  FitStudy study{.name = transfer.name + " beside computation",
-                 .source = fmt::format("{}, {}{}{} over its time alone", kTraceName, transfer.op,
-                                       transfer.phase.empty() ? "" : " of ", transfer.phase),
-                 .constants = {slowdown("contention." + transfer.name)}};
+  FitStudy study{
+      .name = transfer.name + " beside computation",
+      .source =
+          fmt::format("{}, {}{}{}: time of the SMs that move it over their time alone", kTraceName,
+                      transfer.op, transfer.phase.empty() ? "" : " of ", transfer.phase),
+      .constants = {{"contention." + transfer.name, {.start = 3, .low = 1, .high = 20}}}};
   const PortLoad load =
       load_of(input, input.measured.plan.ep, input.measured.plan.micro_batch_size * kTraceSequence,
               input.measured.model.hidden_size, dispatch, input.measured.model.n_group);
   for (const TraceRow& row : input.trace) {
     if (row.op != transfer.op || (!transfer.phase.empty() && row.phase != transfer.phase)) continue;
-    study.rows.push_back(
-        {.predict =
-             [load, constant = transfer.constant,
-              &measured = input.measured](const CalibrationSpec& calibration) {
-               const TransferCost alone = all_to_all_time(load, measured.cluster, calibration,
-                                                          measured.plan.communication_sms);
-               return to_microseconds(alone.time) * (calibration.contention.*constant).value;
-             },
-         .measured = row.duration_us,
-         .weight = row.duration_us,
-         .group = fmt::format("layer {} {}", row.layer, row.phase)});
+    study.rows.push_back({.predict =
+                              [load, constant = transfer.constant,
+                               &measured = input.measured](const CalibrationSpec& calibration) {
+                                return to_microseconds(
+                                    all_to_all_time(load, measured.cluster, calibration,
+                                                    measured.plan.communication_sms,
+                                                    (calibration.contention.*constant).value)
+                                        .time);
+                              },
+                          .measured = row.duration_us,
+                          .weight = row.duration_us,
+                          .group = fmt::format("layer {} {}", row.layer, row.phase)});
   }
   return study;
 }

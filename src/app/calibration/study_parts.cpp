@@ -11,9 +11,6 @@ namespace pipecast {
 FreeConstant fraction(std::string name, double start) {
   return {std::move(name), {.start = start, .low = 0.01, .high = 1}};
 }
-FreeConstant slowdown(std::string name) {
-  return {std::move(name), {.start = 1.2, .low = 1, .high = 10}};
-}
 FreeConstant microseconds(std::string name, double start, double high) {
   return {std::move(name), {.start = start, .low = 0.1, .high = high}};
 }

@@ -57,8 +57,6 @@ inline constexpr double kTraceResolution = 1;  // us
 
 /// A fraction of a peak or of a line rate.
 FreeConstant fraction(std::string name, double start);
-/// A slowdown: running beside something makes nothing faster.
-FreeConstant slowdown(std::string name);
 FreeConstant microseconds(std::string name, double start, double high);
 FreeConstant cycles(std::string name, double start);
 

@@ -31,7 +31,7 @@ PortLoad balanced_port_load(const RoutingStatistics& routing, std::int64_t token
 }
 
 TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
-                             const CalibrationSpec& calibration, int sms) {
+                             const CalibrationSpec& calibration, int sms, double slower) {
   const bool crosses_nodes = load.nic > Bytes(0);
   const Duration nic = crosses_nodes ? load.nic / reached_nic(cluster, calibration) : Duration();
   const Duration nvlink = load.nvlink / reached_nvlink(cluster, calibration);
@@ -39,7 +39,9 @@ TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
       sms > 0 ? exchange_work(load.exchange, calibration.communication, sms) : ExchangeWork{};
   TransferCost cost{.time = nic, .bound = TransferBound::kNic};
   if (nvlink > cost.time) cost = {.time = nvlink, .bound = TransferBound::kNvlink};
-  if (work.moving > cost.time) cost = {.time = work.moving, .bound = TransferBound::kIssue};
+  const Duration moving =
+      duration_from_picoseconds(static_cast<double>(work.moving.count()) * slower);
+  if (moving > cost.time) cost = {.time = moving, .bound = TransferBound::kIssue};
   cost.time +=
       work.start + cluster.nvlink.latency + (crosses_nodes ? cluster.nic.latency : Duration());
   return cost;

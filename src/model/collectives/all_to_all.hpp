@@ -35,10 +35,11 @@ struct TransferCost {
 /// (model/ops/exchange.hpp), plus the kernel's start and the latency of the hops. Exact to 0.6 %
 /// against flow simulation for node-limited routing on a non-blocking fabric (network.md of the
 /// design, measured with SimGrid 3.32).
-/// @param sms  SMs of the kernel; 0 stands for a transfer engine that needs none and has no issue
-/// limit Not modelled: chunked forwarding between the two levels, static ECMP collisions, unequal
+/// @param sms     SMs of the kernel; 0 stands for an engine that needs none and has no issue limit
+/// @param slower  times that its SMs take longer than alone, because others compute
+/// Not modelled: chunked forwarding between the two levels, static ECMP collisions, unequal
 /// ports.
 TransferCost all_to_all_time(const PortLoad& load, const ClusterSpec& cluster,
-                             const CalibrationSpec& calibration, int sms);
+                             const CalibrationSpec& calibration, int sms, double slower = 1);
 
 }  // namespace pipecast

@@ -59,13 +59,8 @@ int KernelTable::add(const Operation& operation, bool split) {
   if (is_product(operation)) {
     launch_on(split ? all - communication : all);
   } else if (is_transfer(operation)) {
-    const ContentionConstants& contention = scenario_.calibration.contention;
     launch_on(communication);
     kernel.transfer = true;
-    kernel.beside = (op == "ep_combine"          ? contention.combine
-                     : operation.exchange.cached ? contention.cached_dispatch
-                                                 : contention.dispatch)
-                        .value;
   } else if (op == "ep_cached_notify") {
     launch_on(communication);
   } else if (op == "ep_notify") {
@@ -108,9 +103,17 @@ GpuKernelCost KernelTable::transfer_cost(const Operation& operation) const {
                                   .gpus_per_token = routing_.gpus_per_token * share};
   const PortLoad load = balanced_port_load(routing, std::llround(shape.tokens), shape.copy,
                                            plan_.ep, scenario_.cluster.gpus_per_node, shape.kind);
-  const TransferCost cost =
-      all_to_all_time(load, scenario_.cluster, scenario_.calibration, plan_.communication_sms);
+  const ContentionConstants& contention = scenario_.calibration.contention;
+  const Constant& slower = shape.kind == Exchange::kCombine ? contention.combine
+                           : shape.cached                   ? contention.cached_dispatch
+                                                            : contention.dispatch;
+  const auto time = [&](double factor) {
+    return all_to_all_time(load, scenario_.cluster, scenario_.calibration, plan_.communication_sms,
+                           factor);
+  };
+  const TransferCost cost = time(1);
   return {.time = cost.time,
+          .beside = time(slower.value).time,
           .hbm_bytes = static_cast<double>(staged_bytes(load.exchange).count()),
           .l2_bytes = static_cast<double>(staged_bytes(load.exchange).count()),
           .nvlink_bytes = static_cast<double>(load.nvlink.count()),

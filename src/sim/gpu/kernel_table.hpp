@@ -26,13 +26,13 @@ struct GpuKernel {
   SmUse use = SmUse::kFree;
   int grid = 0;           ///< SMs that it was launched for, where that is its way
   bool transfer = false;  ///< dispatch or combine: paced by links, entered by a whole group of GPUs
-  double beside = 1;      ///< of a transfer: time with computation beside it over time alone
 };
 
 /// A kernel alone on so many SMs: its time, and the bytes that it moves through what kernels share.
 struct GpuKernelCost {
   int sms = 0;
   Duration time;
+  Duration beside{};  ///< of a transfer: its time with computation beside it
   double hbm_bytes = 0;
   double l2_bytes = 0;          ///< between L2 and the SMs
   double nvlink_bytes = 0;      ///< sent

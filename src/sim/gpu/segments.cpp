@@ -121,8 +121,7 @@ Segment Segments::transfer(const Launch& launch) {
               .nic_bytes = cost.nic_bytes,
               .nvlink_bytes = cost.nvlink_bytes};
   out.time[0] = cost.time + gap_;
-  out.time[1] =
-      duration_from_picoseconds(static_cast<double>(cost.time.count()) * what.beside) + gap_;
+  out.time[1] = cost.beside + gap_;
   add_share(out.work, what.operation.op, cost.limited_by, cost.time);
   add_share(out.work, "launch_gap", "latency", gap_);
   return out;

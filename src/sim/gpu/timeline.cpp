@@ -126,10 +126,8 @@ GpuShares share_gpu(const Running& running, KernelTable& kernels) {
     if (!runs(s)) continue;
     ++busy;
     const GpuKernelCost& cost = kernels.cost(running.kernel[s], out.sms[s]);
-    const GpuKernel& kernel = kernels.at(running.kernel[s]);
-    out.time[s] = cost.time;
-    picoseconds[s] =
-        static_cast<double>(cost.time.count()) * (computing && kernel.transfer ? kernel.beside : 1);
+    out.time[s] = computing && kernels.at(running.kernel[s]).transfer ? cost.beside : cost.time;
+    picoseconds[s] = static_cast<double>(out.time[s]->count());
     const double rate = kPicosecondsPerSecond / picoseconds[s];
     demands[0][s] = cost.hbm_bytes * rate;
     demands[1][s] = cost.l2_bytes * rate;

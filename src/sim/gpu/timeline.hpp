@@ -50,9 +50,9 @@ struct GpuShares {
 /// first of them takes what there is), blocks that come and go take all that is left.
 /// HBM, L2 (bytes to the SMs), NVLink and NIC: max-min fair in bytes. A kernel alone is as fast as
 /// its own model says; together they get no more than a link carries, whoever asks for less than a
-/// fair share gets it, and a kernel slows by its scarcest share. Transfers besides slow by their
-/// measured contention while anything computes.
-/// Not modelled: thread blocks that drain before others start; caches that neighbours evict.
+/// fair share gets it, and a kernel slows by its scarcest share. The SMs of a transfer besides slow
+/// by their measured contention while anything computes. Not modelled: thread blocks that drain
+/// before others start; caches that neighbours evict.
 GpuShares share_gpu(const Running& running, KernelTable& kernels);
 
 /// Plays launches: each starts a launch gap after the last of those it waits for has ended, or at

@@ -55,7 +55,7 @@ void make_transfers_free(ClusterSpec& cluster) {
 
 /// What the chunk programs of a scenario take, for the schedule's own timing.
 ScheduleCosts costs_of(const Scenario& s) {
-  const ChunkBuilder builder(s, s.plan, routing_of(s));
+  ChunkBuilder builder(s, s.plan, routing_of(s));
   ScheduleCosts costs;
   for (int stage = 0; stage < s.plan.pp; ++stage) {
     costs.stages.push_back({.forward = builder.single(Pass::kForward, stage).alone,

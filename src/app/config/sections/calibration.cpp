@@ -182,11 +182,11 @@ void describe(Fields& f, CommunicationConstants& communication) {
 void describe(Fields& f, ContentionConstants& contention) {
   constexpr double kWorst = 100;
   bounded(f, "dispatch", contention.dispatch,
-          "time of a forward dispatch beside computation over its time alone", 1, kWorst);
+          "SM time of a forward dispatch beside computation over its time alone", 1, kWorst);
   bounded(f, "cached_dispatch", contention.cached_dispatch,
-          "time of a backward dispatch beside computation over its time alone", 1, kWorst);
+          "SM time of a backward dispatch beside computation over its time alone", 1, kWorst);
   bounded(f, "combine", contention.combine,
-          "time of a combine beside computation over its time alone", 1, kWorst);
+          "SM time of a combine beside computation over its time alone", 1, kWorst);
 }
 
 void describe(Fields& f, CalibrationSpec& calibration) {
