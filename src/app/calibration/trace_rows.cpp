@@ -1,9 +1,8 @@
 #include "app/calibration/trace_rows.hpp"
 
 #include <map>
-#include <tuple>
+#include <utility>
 
-#include "app/tables/csv.hpp"
 #include "model/operations/layer_operations.hpp"
 
 namespace pipecast {
@@ -44,34 +43,6 @@ LayerLoad measured_load(const std::vector<TraceRow>& rows,
 }
 
 }  // namespace
-
-std::vector<TraceRow> read_trace(const std::filesystem::path& path) {
-  const CsvTable table(path);
-  std::vector<TraceRow> rows;
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    std::optional<std::int64_t> blocks;
-    if (!table.text(i, "grid_ctas").empty()) {
-      blocks = static_cast<std::int64_t>(table.number(i, "grid_ctas"));
-    }
-    rows.push_back({.layer = static_cast<int>(table.number(i, "layer")),
-                    .phase = table.text(i, "phase"),
-                    .stream = table.text(i, "stream"),
-                    .op = table.text(i, "op"),
-                    .grid_ctas = blocks,
-                    .start_us = table.number(i, "start_us"),
-                    .duration_us = table.number(i, "duration_us")});
-  }
-  return rows;
-}
-
-std::vector<LaunchKey> launch_keys(const std::vector<TraceRow>& rows) {
-  std::map<std::tuple<int, std::string, std::string>, std::size_t> seen;
-  std::vector<LaunchKey> keys;
-  for (const TraceRow& row : rows) {
-    keys.push_back({row.layer, row.phase, row.op, seen[{row.layer, row.phase, row.op}]++});
-  }
-  return keys;
-}
 
 std::vector<std::optional<Operation>> operations_of(const std::vector<TraceRow>& rows,
                                                     const LayerOperations& layer) {

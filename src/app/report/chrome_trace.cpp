@@ -100,7 +100,7 @@ void append_metadata(std::string& out, const TraceTrack& t, bool new_process) {
 }  // namespace
 
 void write_chrome_trace(const std::filesystem::path& path, const std::vector<TraceTrack>& tracks,
-                        std::vector<TraceSlice> slices) {
+                        std::vector<TraceSlice> slices, const std::vector<TraceCounter>& counters) {
   const auto track_of = [](const TraceSlice& s) { return std::tuple(s.process, s.thread); };
   // By end too, so that a slice of no length comes before the one that starts with it.
   const auto key = [&](const TraceSlice& s) { return std::tuple(track_of(s), s.start, s.end); };
@@ -127,6 +127,12 @@ void write_chrome_trace(const std::filesystem::path& path, const std::vector<Tra
     if (chunk.size() < kFlush) continue;
     file.write(chunk);
     chunk.clear();
+  }
+  for (const TraceCounter& c : counters) {
+    fmt::format_to(std::back_inserter(chunk),
+                   "{{\"ph\":\"C\",\"name\":\"{}\",\"pid\":{},\"ts\":{},\"args\":{{\"value\":"
+                   "{:.6g}}}}},\n",
+                   escaped(c.name), c.process, timestamp(c.when), c.value);
   }
   // A last metadata event spares the list a trailing comma.
   chunk +=

@@ -10,20 +10,13 @@
 #include <string_view>
 #include <utility>
 
+#include "app/report/svg.hpp"
 #include "app/report/table.hpp"
 #include "base/assert.hpp"
 
 namespace pipecast {
 
 namespace {
-
-// Okabe and Ito 2008: colours that colour-blind people tell apart.
-constexpr std::string_view kBlue = "#0072B2";
-constexpr std::string_view kGreen = "#009E73";
-constexpr std::string_view kVermilion = "#D55E00";
-// Text and roof.
-constexpr std::string_view kInk = "#222222";
-constexpr std::string_view kPale = "#6B6B6B";
 
 // Pixels.
 constexpr double kWidth = 960;
@@ -34,25 +27,6 @@ constexpr double kTop = 92;
 constexpr double kBottom = 568;
 
 constexpr double kTera = 1e12;
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else {
-      out += byte < 0x20 || byte >= 0x7f ? '?' : c;
-    }
-  }
-  return out;
-}
 
 /// "0.02", "5", "1,000".
 std::string tick_text(double value) {
@@ -112,22 +86,19 @@ class Axis {
   double per_decade_ = 1;
 };
 
-enum class Anchor { kStart, kMiddle, kEnd };
-
-class Drawing {
+class Drawing : private SvgCanvas {
  public:
   explicit Drawing(const RooflinePicture& picture)
       : picture_(picture), x_(intensity_axis(picture)), y_(rate_axis(picture)) {}
 
   std::string draw() {
-    begin();
+    heading();
     grid();
     roof();
     points();
     if (picture_.predicted.size() == 1) mark_point();
     legend();
-    out_ += "</svg>\n";
-    return std::move(out_);
+    return finish();
   }
 
  private:
@@ -165,45 +136,8 @@ class Drawing {
     return {low, high, kBottom, kTop};
   }
 
-  template <class... Args>
-  void add(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(out_), format, std::forward<Args>(args)...);
-  }
-
-  /// Text with a white rim, so that it can be read across lines.
-  void text(double x, double y, std::string_view content, int size, std::string_view colour,
-            Anchor anchor = Anchor::kStart, double angle = 0, bool bold = false) {
-    static constexpr std::array<std::string_view, 3> kAnchors = {"start", "middle", "end"};
-    const std::string safe = escaped(content);
-    for (const bool rim : {true, false}) {
-      add("<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"{}\" text-anchor=\"{}\"", x, y, size,
-          kAnchors[static_cast<std::size_t>(anchor)]);
-      if (bold) add(" font-weight=\"600\"");
-      if (angle != 0) add(" transform=\"rotate({:.2f} {:.1f} {:.1f})\"", angle, x, y);
-      if (rim) {
-        add(" fill=\"white\" stroke=\"white\" stroke-width=\"4\" stroke-linejoin=\"round\">");
-      } else {
-        add(" fill=\"{}\">", colour);
-      }
-      add("{}</text>\n", safe);
-    }
-  }
-
-  void line(double x1, double y1, double x2, double y2, std::string_view colour, double width,
-            std::string_view dashes = "") {
-    add("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" stroke=\"{}\" stroke-width=\"{:g}\"", x1, y1, x2,
-        y2, colour, width);
-    if (!dashes.empty()) add(" stroke-dasharray=\"{}\"", dashes);
-    add(" fill=\"none\"/>\n");
-  }
-
-  void begin() {
-    add("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:g} {:g}\" width=\"{:g}\" "
-        "height=\"{:g}\" font-family=\"Inter, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, "
-        "sans-serif\" role=\"img\">\n",
-        kWidth, kHeight, kWidth, kHeight);
-    add("<title>{}</title>\n", escaped(picture_.title));
-    add("<rect width=\"{:g}\" height=\"{:g}\" fill=\"white\"/>\n", kWidth, kHeight);
+  void heading() {
+    begin(kWidth, kHeight, picture_.title);
     text(kLeft, 40, picture_.title, 22, kInk, Anchor::kStart, 0, true);
     text(kLeft, 66, picture_.subtitle, 14, kPale);
   }
@@ -383,7 +317,6 @@ class Drawing {
   const RooflinePicture& picture_;
   Axis x_;
   Axis y_;
-  std::string out_;
 };
 
 }  // namespace

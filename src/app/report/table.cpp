@@ -1,6 +1,7 @@
 #include "app/report/table.hpp"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,9 +71,23 @@ bool colours_wanted() {
   return isatty(STDOUT_FILENO) != 0 && (no_color == nullptr || *no_color == '\0');
 }
 
-std::string bar(const std::vector<BarPart>& parts, std::size_t width, bool colours) {
+std::size_t terminal_width() {
+  constexpr std::size_t kDefault = 100;
+  constexpr std::size_t kLeast = 60;
+  constexpr std::size_t kMost = 240;
+  winsize size{};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? std::clamp(static_cast<std::size_t>(size.ws_col), kLeast, kMost) : kDefault;
+}
+
+std::string painted(const std::string& text, std::size_t colour, bool colours) {
   // 256-colour codes nearest to Okabe and Ito's palette.
   constexpr std::array<int, 8> kPalette = {33, 214, 36, 220, 75, 166, 175, 245};
+  if (!colours) return text;
+  return fmt::format("\x1b[38;5;{}m{}\x1b[0m", kPalette[colour % kPalette.size()], text);
+}
+
+std::string bar(const std::vector<BarPart>& parts, std::size_t width, bool colours) {
   double total = 0;
   for (const BarPart& part : parts) total += part.share;
   if (total <= 0) return std::string(width, ' ');
@@ -93,9 +108,7 @@ std::string bar(const std::vector<BarPart>& parts, std::size_t width, bool colou
   std::string out;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (lengths[i] == 0) continue;
-    if (colours) out += "\x1b[38;5;" + std::to_string(kPalette[i % kPalette.size()]) + "m";
-    out += std::string(lengths[i], parts[i].letter);
-    if (colours) out += "\x1b[0m";
+    out += painted(std::string(lengths[i], parts[i].letter), i, colours);
   }
   return out;
 }

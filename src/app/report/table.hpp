@@ -35,15 +35,21 @@ std::string grouped(double value);
 /// Whether standard output is a terminal that wants colours: NO_COLOR is not set.
 bool colours_wanted();
 
+/// Letters of a line: the terminal's width within reason, 100 where standard output is none.
+std::size_t terminal_width();
+
+/// Text in one of eight colours that colour-blind people tell apart (Okabe and Ito 2008).
+/// @param colour  counts from 0 and on from the first after the last
+std::string painted(const std::string& text, std::size_t colour, bool colours);
+
 /// One part of a bar: a share of the whole, drawn with a letter of its own.
 struct BarPart {
   double share = 0;
   char letter = ' ';
 };
 
-/// A bar of exactly `width` letters; the parts get letters by largest remainder. With colours, each
-/// kind of part has one of eight colours that colour-blind people tell apart (Okabe and Ito 2008),
-/// in the order of the parts.
+/// A bar of exactly `width` letters; the parts get letters by largest remainder, and with colours
+/// those of painted() in their order.
 std::string bar(const std::vector<BarPart>& parts, std::size_t width, bool colours);
 
 }  // namespace pipecast

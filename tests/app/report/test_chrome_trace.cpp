@@ -23,7 +23,7 @@ json written(std::vector<TraceSlice> slices, const std::vector<TraceTrack>& trac
   const TemporaryFolder folder("trace");
   const auto path = folder.path() / "t.json.gz";
   write_chrome_trace(path, tracks, std::move(slices));
-  return read_trace(path).at("traceEvents");
+  return read_chrome_trace(path).at("traceEvents");
 }
 
 /// Begin and end events by track, in file order.
@@ -122,4 +122,21 @@ TEST_CASE("a trace that cannot be written says so and leaves nothing behind", "[
   REQUIRE_THROWS_WITH(write_chrome_trace(taken, kTracks, {}),
                       taken.string() + ": cannot be written");
   REQUIRE_FALSE(std::filesystem::exists(folder.path() / "taken.part"));
+}
+
+TEST_CASE("counters follow the slices of a trace", "[trace]") {
+  const TemporaryFolder folder("counters");
+  const auto path = folder.path() / "t.json.gz";
+  write_chrome_trace(path, {{0, 0, "p", "t"}}, {{0, 0, "s", "c", Time(0), Time(2'000'000)}},
+                     {{.process = 0, .name = "HBM", .when = Time(1'000'000), .value = 2.5}});
+  int counters = 0;
+  const json whole = read_chrome_trace(path);
+  for (const json& event : whole.at("traceEvents")) {
+    if (event.at("ph") != "C") continue;
+    ++counters;
+    REQUIRE(event.at("name") == "HBM");
+    REQUIRE(event.at("ts") == 1.0);
+    REQUIRE(event.at("args").at("value") == 2.5);
+  }
+  REQUIRE(counters == 1);
 }

@@ -29,7 +29,7 @@ View view_of(const std::filesystem::path& path) {
   std::map<std::pair<int, int>, double> last;
   bool forward = true;
   bool matched = true;
-  const json whole = read_trace(path);
+  const json whole = read_chrome_trace(path);
   for (const json& event : whole.at("traceEvents")) {
     const int process = event.at("pid");
     const std::pair<int, int> track{process, event.at("tid")};

@@ -12,7 +12,7 @@
 
 namespace pipecast {
 
-inline nlohmann::json read_trace(const std::filesystem::path& path) {
+inline nlohmann::json read_chrome_trace(const std::filesystem::path& path) {
   gzFile file = gzopen(path.c_str(), "rb");
   REQUIRE(file != nullptr);
   REQUIRE(gzdirect(file) == 0);  // it is compressed
