@@ -77,9 +77,13 @@ PerStream speeds(const Demands& demands, const std::array<double, kLinks>& capac
   return speed;
 }
 
-/// SMs of every running kernel; 0: it waits for some, or needs none.
-std::array<int, kStreams> share_sms(const Running& running, const KernelTable& kernels) {
-  std::array<int, kStreams> out{};
+struct SmShares {
+  std::array<int, kStreams> sms{};
+  std::array<bool, kStreams> runs{};  // has all that it needs
+};
+
+SmShares share_sms(const Running& running, const KernelTable& kernels) {
+  SmShares out;
   int rest = kernels.scenario().cluster.gpu.sm_count;
   const auto use_of = [&](std::size_t s) { return kernels.at(running.kernel[s]).use; };
   const auto grid_of = [&](std::size_t s) { return kernels.at(running.kernel[s]).grid; };
@@ -91,17 +95,21 @@ std::array<int, kStreams> share_sms(const Running& running, const KernelTable& k
     return s == kCommunicationStream && running.kernel[s] >= 0 && use_of(s) == SmUse::kGrid;
   };
   if (holds(kCommunicationStream)) {
-    rest -= out[kCommunicationStream] = grid_of(kCommunicationStream);
+    out.sms[kCommunicationStream] = grid_of(kCommunicationStream);
+    out.runs[kCommunicationStream] = true;
+    rest -= out.sms[kCommunicationStream];
   }
   bool first = true;
   for (const std::size_t s : queue) {
-    if (running.kernel[s] < 0 || holds(s) || use_of(s) == SmUse::kNone) continue;
-    if (use_of(s) == SmUse::kFree || (first && grid_of(s) > rest)) {
-      out[s] = rest;
-    } else if (grid_of(s) <= rest) {
-      out[s] = grid_of(s);
+    if (running.kernel[s] < 0 || holds(s)) continue;
+    if (use_of(s) == SmUse::kNone) {
+      out.runs[s] = true;
+      continue;
     }
-    rest -= out[s];
+    const bool free = use_of(s) == SmUse::kFree;
+    out.sms[s] = free ? rest : std::min(grid_of(s), rest);
+    out.runs[s] = free || first ? rest > 0 : grid_of(s) <= rest;
+    rest -= out.sms[s];
     first = false;
   }
   return out;
@@ -110,11 +118,9 @@ std::array<int, kStreams> share_sms(const Running& running, const KernelTable& k
 }  // namespace
 
 GpuShares share_gpu(const Running& running, KernelTable& kernels) {
-  GpuShares out{.sms = share_sms(running, kernels)};
-  const auto runs = [&](std::size_t s) {
-    return running.kernel[s] >= 0 &&
-           (out.sms[s] > 0 || kernels.at(running.kernel[s]).use == SmUse::kNone);
-  };
+  const SmShares shares = share_sms(running, kernels);
+  const auto runs = [&](std::size_t s) { return shares.runs[s]; };
+  GpuShares out{.sms = shares.sms};
   bool computing = false;
   for (std::size_t s = 0; s < kCommunicationStream; ++s) {
     computing = computing || (runs(s) && !kernels.at(running.kernel[s]).transfer);
@@ -215,7 +221,7 @@ class Player {
       next_[s] = after_on_stream(s, *launch_[s] + 1);
       running_.kernel[s] = launches_[*launch_[s]].kernel;
       running_.order[s] = started_++;
-      spans_[*launch_[s]].start = now_;
+      placed_[s] = false;
       left_[s] = whole_[s] = Duration();
       changed = true;
     }
@@ -242,6 +248,10 @@ class Player {
     const GpuShares shares = share_gpu(running_, kernels_);
     for (std::size_t s = 0; s < kStreams; ++s) {
       if (!launch_[s] || (ends_[s] && shares.time[s] == whole_[s])) continue;
+      if (!placed_[s] && (shares.sms[s] > 0 || shares.time[s])) {
+        placed_[s] = true;  // its first thread block runs
+        spans_[*launch_[s]].start = now_;
+      }
       if (ends_[s]) left_[s] = *ends_[s] - now_;
       ends_[s].reset();
       if (!shares.time[s]) continue;
@@ -269,6 +279,7 @@ class Player {
   std::array<Index, kStreams> launch_;  // that has started
   Running running_;                     // its kernel
   std::int32_t started_ = 0;
+  std::array<bool, kStreams> placed_{};
   std::array<Duration, kStreams>
       whole_;                            // its time from beginning to end at its last speed, if any
   std::array<Duration, kStreams> left_;  // of that, where it waits for SMs

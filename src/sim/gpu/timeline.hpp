@@ -38,6 +38,7 @@ struct Running {
 
 /// What each kernel has of the GPU while the others run.
 struct GpuShares {
+  /// Those that its thread blocks are on: of a grid that waits for room, those free so far.
   std::array<int, kStreams> sms{};
   /// How long it takes like that from beginning to end; none while it waits for SMs.
   std::array<std::optional<Duration>, kStreams> time{};
