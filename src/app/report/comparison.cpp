@@ -23,9 +23,9 @@ bool contains(const std::array<std::string_view, N>& words, std::string_view wor
 constexpr std::array<std::string_view, 2> kNotCompared = {"simulator", "version"};
 
 /// Sections that repeat what was asked: their numbers are settings.
-constexpr std::array<std::string_view, 10> kInputs = {
-    "config",     "assumptions", "seed",        "shape",         "sms",
-    "seq_length", "layers",      "layer_kinds", "peers_late_us", "communication_sms"};
+constexpr std::array<std::string_view, 9> kInputs = {
+    "config",     "assumptions", "seed",          "shape",            "sms",
+    "seq_length", "layer_kinds", "peers_late_us", "communication_sms"};
 
 /// What a planner looks at first, in this order.
 constexpr std::array<std::string_view, 5> kHeadline = {

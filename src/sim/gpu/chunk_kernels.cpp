@@ -86,6 +86,11 @@ std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan)
   return out;
 }
 
+bool is_cast_of_engine(const Operation& operation, const PlanSpec& plan) {
+  return operation.stream == Stream::kCommunication && plan.communication_sms == 0 &&
+         operation.op.substr(0, 3) != "ep_";
+}
+
 bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan) {
   if (!plan.overlap.communication || plan.ep == 1) return false;
   return chunk == ChunkKind::kOverlapped ||
@@ -134,9 +139,8 @@ class ChunkKernels::Assembly {
     if (operation.stream == Stream::kSide && plan_.overlap.weight_gradient_streams < 2) {
       return Stream::kCompute;
     }
-    if (operation.stream == Stream::kCommunication && !plan_.overlap.communication) {
-      return Stream::kCompute;
-    }
+    const bool own = plan_.overlap.communication && !is_cast_of_engine(operation, plan_);
+    if (operation.stream == Stream::kCommunication && !own) return Stream::kCompute;
     return operation.stream;
   }
 

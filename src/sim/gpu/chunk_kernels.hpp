@@ -54,6 +54,10 @@ std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan)
 /// may run beside them, in overlapped pairs and in the weight gradients of a full backward.
 bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan);
 
+/// Whether an operation is a cast before a transfer that an engine beside the SMs carries out: no
+/// SMs are left for it beside computation, so that it takes its turn there.
+bool is_cast_of_engine(const Operation& operation, const PlanSpec& plan);
+
 /// Turns chunks of one plan into launches.
 ///
 /// Streams: computation on one; dispatch, combine and what belongs to them on another, if the plan

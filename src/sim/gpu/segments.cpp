@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/ops/gemm_tile.hpp"
+
 namespace pipecast {
 
 namespace {
 
 constexpr std::int64_t kSteps = 16;     // of a curve, up to the balanced load
 constexpr std::int64_t kMostLoads = 3;  // times the balanced load; further on it goes on straight
+// Samples lie half a block of rows per expert above their step: between multiples of a block, where
+// rounding up counts as it does on average.
+constexpr std::int64_t kHalfBlock = kPaddedRows / 2;
 
 constexpr auto kOnCommunication = static_cast<std::size_t>(Stream::kCommunication);
 
@@ -23,7 +28,9 @@ void add_share(std::vector<WorkShare>& shares, std::string_view operation,
   shares.push_back({operation, resource, time});
 }
 
-bool on_exchange(const Operation& operation) { return operation.stream == Stream::kCommunication; }
+bool is_communication(const Operation& operation, const PlanSpec& plan) {
+  return operation.stream == Stream::kCommunication && !is_cast_of_engine(operation, plan);
+}
 
 Beside beside_of(const Operation& operation) {
   if (operation.op == "ep_dispatch") return Beside::kDispatch;
@@ -138,9 +145,13 @@ std::vector<Segment> Segments::sums(const std::vector<Launch>& launches) {
       ++first;
       continue;
     }
+    const bool communication = is_communication(what.operation, table.plan());
     std::size_t last = first + 1;
-    const bool communication = on_exchange(what.operation);
-    while (last < launches.size() && !table.at(launches[last].kernel).transfer) ++last;
+    while (last < launches.size()) {
+      const GpuKernel& next = table.at(launches[last].kernel);
+      if (next.transfer || is_communication(next.operation, table.plan()) != communication) break;
+      ++last;
+    }
     out.push_back(communication ? exchange(launches, first, last)
                                 : computation(launches, first, last));
     first = last;
@@ -155,7 +166,8 @@ const Segments::Curve& Segments::curve(const Key& key) {
   const LayerLoad& balanced = kernels_.balanced();
   const auto at = [&, k = kind, p = phase, s = split](double rows, double received) {
     LayerLoad load = balanced;
-    load.routed_tokens = std::max(share_of(balanced.routed_tokens, rows), balanced.local_experts);
+    load.routed_tokens =
+        share_of(balanced.routed_tokens, rows) + kHalfBlock * balanced.local_experts;
     load.received_tokens = std::max(share_of(balanced.received_tokens, received), std::int64_t{1});
     return sums(kernels_.launches(k, p, s, load));
   };
@@ -176,15 +188,19 @@ std::vector<Segment> Segments::of(LayerKind kind, Phase phase, bool split, const
                 .first;
   }
   std::vector<Segment> out = known->second;
-  if (load == nullptr) return out;
-
-  const Curve& curve = this->curve(key);
   const LayerLoad& balanced = kernels_.balanced();
-  const double rows = static_cast<double>(load->routed_tokens) /
-                      static_cast<double>(std::max<std::int64_t>(balanced.routed_tokens, 1));
+  if (load == nullptr || (load->routed_tokens == balanced.routed_tokens &&
+                          load->received_tokens == balanced.received_tokens)) {
+    return out;
+  }
+  const Curve& curve = this->curve(key);
+  const double rows =
+      static_cast<double>(load->routed_tokens - kHalfBlock * balanced.local_experts) /
+      static_cast<double>(std::max<std::int64_t>(balanced.routed_tokens, 1));
   const double received = static_cast<double>(load->received_tokens) /
                           static_cast<double>(std::max<std::int64_t>(balanced.received_tokens, 1));
-  const auto below = std::min(static_cast<std::size_t>(rows * kSteps), curve.samples.size() - 2);
+  const auto below =
+      std::min(static_cast<std::size_t>(std::max(rows, 0.0) * kSteps), curve.samples.size() - 2);
   const double share = rows * kSteps - static_cast<double>(below);
   for (std::size_t i = 0; i < out.size(); ++i) {
     const Segment& a = curve.samples[below][i];

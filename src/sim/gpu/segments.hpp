@@ -42,8 +42,8 @@ class Segments {
  private:
   using Key = std::tuple<LayerKind, Phase, bool>;
 
-  /// Sums at routed rows of 0, 1, 2, ... steps (nearly 0 at first) with as many received tokens in
-  /// proportion, and once more with twice the received tokens of the balanced load.
+  /// Sums at routed rows of 0, 1, 2, ... steps and a bit, with received tokens in proportion, and
+  /// once more with twice the received tokens of the balanced load.
   struct Curve {
     std::vector<std::vector<Segment>> samples;
     std::vector<Segment> more_received;

@@ -134,6 +134,7 @@ GpuShares share_gpu(const Running& running, KernelTable& kernels) {
     const GpuKernelCost& cost = kernels.cost(running.kernel[s], out.sms[s]);
     out.time[s] = computing && kernels.at(running.kernel[s]).transfer ? cost.beside : cost.time;
     picoseconds[s] = static_cast<double>(out.time[s]->count());
+    if (picoseconds[s] <= 0) continue;
     const double rate = kPicosecondsPerSecond / picoseconds[s];
     demands[0][s] = cost.hbm_bytes * rate;
     demands[1][s] = cost.l2_bytes * rate;
