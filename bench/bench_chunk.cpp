@@ -1,23 +1,17 @@
 /// One chunk of four MoE layers of DeepSeek-V3 on an H800, kernel by kernel and as its segments.
 #include <benchmark/benchmark.h>
 
-#include "app/config/load.hpp"
+#include "reference.hpp"
 #include "sim/gpu/chunk.hpp"
 
 namespace {
 
 using namespace pipecast;
 
-const Scenario& reference() {
-  static const Scenario kScenario =
-      load_scenario(config_directory() / "scenarios/deepseek-v3-h800.yaml", {}).scenario;
-  return kScenario;
-}
-
-const RoutingStatistics& routing() {
-  static const RoutingStatistics kRouting =
-      balanced_routing(reference().model, reference().plan.ep, reference().cluster.gpus_per_node);
-  return kRouting;
+/// Drawn once: that takes longer than a chunk.
+const RoutingStatistics& drawn() {
+  static const RoutingStatistics kDrawn = routing();
+  return kDrawn;
 }
 
 ChunkShape pair_of_layers() {
@@ -32,7 +26,7 @@ void count_kernels(benchmark::State& state, std::size_t launches) {
 
 /// Launches, and how they share the GPU; times of kernels alone are known.
 void play_pair(benchmark::State& state) {
-  ChunkKernels kernels(reference(), reference().plan, routing());
+  ChunkKernels kernels(reference(), reference().plan, drawn());
   const ChunkShape chunk = pair_of_layers();
   std::size_t launched = 0;
   for (auto _ : state) {
@@ -49,7 +43,7 @@ void play_pair_from_nothing(benchmark::State& state) {
   const ChunkShape chunk = pair_of_layers();
   std::size_t launched = 0;
   for (auto _ : state) {
-    ChunkKernels kernels(reference(), reference().plan, routing());
+    ChunkKernels kernels(reference(), reference().plan, drawn());
     const std::vector<Launch> launches = kernels.launches(chunk);
     launched = launches.size();
     benchmark::DoNotOptimize(play(launches, kernels.table()));
@@ -60,7 +54,7 @@ BENCHMARK(play_pair_from_nothing)->Unit(benchmark::kMicrosecond);
 
 /// The same pair as the cluster plays it.
 void play_segments(benchmark::State& state) {
-  ChunkBuilder builder(reference(), reference().plan, routing());
+  ChunkBuilder builder(reference(), reference().plan, drawn());
   ChunkProgram program = builder.program(pair_of_layers());
   for (auto _ : state) benchmark::DoNotOptimize(play_alone(program.tasks));
 }

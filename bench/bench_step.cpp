@@ -1,26 +1,15 @@
 /// One training step of DeepSeek-V3 on 2,048 H800, from a loaded scenario to its times.
 #include <benchmark/benchmark.h>
 
-#include "app/config/load.hpp"
 #include "app/forecast/forecast.hpp"
+#include "reference.hpp"
 #include "sim/cluster/step_simulation.hpp"
 
 namespace {
 
 using namespace pipecast;
 
-const Scenario& reference() {
-  static const Scenario kScenario =
-      load_scenario(config_directory() / "scenarios/deepseek-v3-h800.yaml", {}).scenario;
-  return kScenario;
-}
-
 constexpr int kBatch = 15360;
-
-RoutingStatistics routing() {
-  return balanced_routing(reference().model, reference().plan.ep,
-                          reference().cluster.gpus_per_node);
-}
 
 void draw_routing(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(routing());

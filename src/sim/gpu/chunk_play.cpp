@@ -3,19 +3,13 @@
 #include <algorithm>
 
 #include "base/assert.hpp"
+#include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
 
 namespace {
 
 constexpr Time kNotYet{-1};
-
-/// left * to / from, rounded up.
-Duration stretched(Duration left, Duration from, Duration to) {
-  __extension__ using Wide = __int128;
-  const Wide product = Wide{left.count()} * to.count();
-  return Duration(static_cast<std::int64_t>((product + from.count() - 1) / from.count()));
-}
 
 }  // namespace
 

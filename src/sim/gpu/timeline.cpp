@@ -5,6 +5,7 @@
 
 #include "model/collectives/links.hpp"
 #include "model/ops/attention_machine.hpp"
+#include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
 
@@ -261,13 +262,6 @@ class Player {
       whole_[s] = *shares.time[s];
       ends_[s] = now_ + left_[s];
     }
-  }
-
-  /// left * to / from, rounded up.
-  static Duration stretched(Duration left, Duration from, Duration to) {
-    __extension__ using Wide = __int128;
-    const Wide product = Wide{left.count()} * to.count();
-    return Duration(static_cast<std::int64_t>((product + from.count() - 1) / from.count()));
   }
 
   const std::vector<Launch>& launches_;
