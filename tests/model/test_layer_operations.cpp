@@ -285,6 +285,25 @@ TEST_CASE("tokens may be sent in another format than they are multiplied in", "[
   REQUIRE(find(layer, Phase::kMlpBackward, "cast_fp8_1x128", "mlp_output_grad").m == kSequence);
 }
 
+TEST_CASE("casts of what a dispatch sends scale by powers of two, no others", "[operations]") {
+  PlanSpec plan = deepseek_v3_plan();
+  plan.precision.dispatch = GENERATE(Precision::kFp8, Precision::kBf16);
+  const LayerKind kind = GENERATE(LayerKind::kMoe, LayerKind::kDense);
+  std::vector<std::string_view> dispatched;
+  for (const auto& phase : balanced(deepseek_v3(), plan, kind).phases) {
+    for (const Operation& o : phase) {
+      if (!o.power_of_two) continue;
+      REQUIRE(o.op == "cast_fp8_1x128");
+      dispatched.push_back(o.label);
+    }
+  }
+  // Tokens forward, again for the backward pass that recomputes them, and their gradients.
+  const bool sent = plan.precision.dispatch == Precision::kFp8 && kind == LayerKind::kMoe;
+  REQUIRE(std::count(dispatched.begin(), dispatched.end(), "mlp_norm_output") == (sent ? 2 : 0));
+  REQUIRE(std::count(dispatched.begin(), dispatched.end(), "mlp_output_grad") == (sent ? 1 : 0));
+  REQUIRE(dispatched.size() == (sent ? 3 : 0));
+}
+
 TEST_CASE("the attention output may be kept in FP8 whatever the products use", "[operations]") {
   PlanSpec plan = bf16_plan();
   plan.precision.attention_output = Precision::kFp8;

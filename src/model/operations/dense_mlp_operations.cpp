@@ -30,7 +30,7 @@ void add_dense_mlp(LayerDraft& draft) {
   LaunchList backward = draft.phase(Phase::kMlpBackward);
   backward.cast("mlp_output_grad", tokens, hidden);
   ffn.backward_down(backward);
-  ffn.recompute_input(backward);
+  ffn.recompute_input(backward, false);
   ffn.backward_up(backward);
 
   LaunchList weight = draft.phase(Phase::kMlpWeight);

@@ -57,7 +57,7 @@ void add_exchange(LayerDraft& draft) {
   // The gradient of the combined output goes the way of a dispatch.
   LaunchList gradient = draft.phase(Phase::kCombineBackward, Stream::kCommunication);
   if (draft.plan.precision.dispatch == Precision::kFp8) {
-    gradient.cast_always("mlp_output_grad", draft.load.tokens, draft.model.hidden_size);
+    gradient.cast_to_dispatch("mlp_output_grad", draft.load.tokens, draft.model.hidden_size);
   }
   exchange.dispatch(Phase::kCombineBackward, true);
   exchange.combine(Phase::kDispatchBackward);

@@ -43,10 +43,14 @@ void GatedFfn::backward_down(LaunchList& list) const {
               {.source = draft_.cached()});
 }
 
-void GatedFfn::recompute_input(LaunchList& list) const {
+void GatedFfn::recompute_input(LaunchList& list, bool dispatched) const {
   if (!draft_.plan.recompute.layernorm) return;
   list.norm("mlp_norm", tokens_, hidden_);
-  list.cast("mlp_norm_output", tokens_, hidden_);
+  if (dispatched && list.fp8()) {
+    list.cast_to_dispatch("mlp_norm_output", tokens_, hidden_);
+  } else {
+    list.cast("mlp_norm_output", tokens_, hidden_);
+  }
 }
 
 void GatedFfn::backward_up(LaunchList& list) const {

@@ -30,7 +30,8 @@ class GatedFfn {
   /// From the output's gradient (FP8 already, BF16 copy beside it) to the activation input's.
   void backward_down(LaunchList& list) const;
   /// The input again, if its norm is recomputed.
-  void recompute_input(LaunchList& list) const;
+  /// @param dispatched  whether the forward product read it as other GPUs were sent it
+  void recompute_input(LaunchList& list, bool dispatched) const;
   void backward_up(LaunchList& list) const;
   void down_weight(LaunchList& list) const;
   void up_weight(LaunchList& list) const;

@@ -49,6 +49,12 @@ void LaunchList::cast_always(std::string_view label, std::int64_t rows, std::int
   memory("cast_fp8_1x128", label, {rows, columns});
 }
 
+void LaunchList::cast_to_dispatch(std::string_view label, std::int64_t rows, std::int64_t columns) {
+  Operation operation = memory_operation("cast_fp8_1x128", {rows, columns});
+  operation.power_of_two = true;
+  push_as(operation, label, stream_);
+}
+
 void LaunchList::uncast_always(std::string_view label, std::int64_t rows, std::int64_t columns) {
   memory("uncast_fp8", label, {rows, columns});
 }

@@ -53,6 +53,8 @@ class LaunchList {
   void uncast(std::string_view label, std::int64_t rows, std::int64_t columns);
   /// The same where FP8 serves storage or the exchange between GPUs, whatever the products use.
   void cast_always(std::string_view label, std::int64_t rows, std::int64_t columns);
+  /// Of tokens that a dispatch sends: their scales are powers of two.
+  void cast_to_dispatch(std::string_view label, std::int64_t rows, std::int64_t columns);
   void uncast_always(std::string_view label, std::int64_t rows, std::int64_t columns);
   /// @param from  format of the source: BF16, or FP8 that changes the direction of its tiles
   void cast_transpose(std::string_view label, std::int64_t rows, std::int64_t columns,

@@ -77,7 +77,7 @@ class MoeMlp {
 
   void recompute_input(LaunchList& list) {
     if (shared_) {
-      shared_->recompute_input(list);
+      shared_->recompute_input(list, arrives_as_fp8());
     } else if (draft_.plan.recompute.layernorm) {
       list.norm("mlp_norm", load_.tokens, hidden_);  // the router's weight gradient needs it
     }

@@ -95,6 +95,9 @@ struct Operation {
   Flops flops{};  ///< useful work: 2 m n k, or attention's causal half
   Bytes read{};   ///< from HBM, every operand once
   Bytes written{};
+  /// A cast whose scales are powers of two, as those of dispatched tokens (arXiv
+  /// 2412.19437, 3.3.3).
+  bool power_of_two = false;
   Stream stream = Stream::kCompute;
 
   bool operator==(const Operation&) const = default;

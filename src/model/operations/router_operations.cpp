@@ -53,7 +53,7 @@ void add_router_forward(LayerDraft& draft) {
   // For dispatch and the shared expert.
   const bool sent_as_fp8 = draft.load.ep > 1 && draft.plan.precision.dispatch == Precision::kFp8;
   if (sent_as_fp8) {
-    list.cast_always("mlp_norm_output", tokens, hidden);
+    list.cast_to_dispatch("mlp_norm_output", tokens, hidden);
   } else {
     list.cast("mlp_norm_output", tokens, hidden);
   }

@@ -37,8 +37,8 @@ struct ProductConstants {
   /// cycles per 128 of K at 24,576 and 32,768. Mechanism unknown; 1 and 0 switch it off.
   Constant one_wave_factor;
   Constant one_wave_cycles;
-  Constant tallest_tile;  ///< rows of the tallest FP8 tile that the measured version offers
-  Constant widest_tile;   ///< columns of the widest one
+  Constant tallest_tile;   ///< rows of the tallest FP8 tile that the measured version offers
+  Constant widest_tile;    ///< columns of the widest one
   Constant training_tile;  ///< rows and columns of the one FP8 tile that training's kernels have;
                            ///< 0: they choose like the measured version
   /// The cast of A that the FP8 table's times include, where they do: its launch, and the rate at
@@ -82,11 +82,15 @@ struct LatencyConstants {
 /// the GPU's tensor clock.
 struct MemoryConstants {
   Constant conversion_bytes_per_cycle;  ///< what one SM moves in casts of rows to and from FP8
+  Constant dispatch_bytes_per_cycle;    ///< the same to FP8 with scales that are powers of two
   Constant sm_bytes_per_cycle;          ///< what one SM moves with all its loads in flight
-  Constant tile_cycles;      ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
-  Constant packing_cycles;   ///< per element to or from E5M6
-  Constant norm_cycles;      ///< of a norm, per element
-  Constant rotation_cycles;  ///< per element rotated
+  Constant tile_cycles;     ///< of a thread block, two per SM, for 128 x 128 scaled and transposed
+  Constant packing_cycles;  ///< per element to E5M6
+  Constant unpacking_cycles;  ///< per element from E5M6
+  Constant norm_cycles;       ///< of a norm, per element read or written, on a full SM
+  /// Share of a norm's time on a full SM that its thread blocks take however few they are there.
+  Constant norm_alone;
+  Constant rotation_cycles;    ///< per element rotated
   Constant repetition_cycles;  ///< per element repeated from a smaller tensor
   Constant selection_cycles;   ///< per row and pass
   Constant scan_cycles;        ///< of one thread block, per index and pass

@@ -13,6 +13,7 @@
 
 using namespace pipecast;
 using namespace pipecast::testing;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -55,10 +56,13 @@ CalibrationSpec busy_calibration() {
   c.memory.sm_bytes_per_cycle.value = 30;
   c.memory.tile_cycles.value = 8000;
   c.memory.packing_cycles.value = 0.4;
+  c.memory.unpacking_cycles.value = 0.3;
   c.memory.norm_cycles.value = 0.1;
+  c.memory.norm_alone.value = 0.4;
   c.memory.repetition_cycles.value = 0.5;
   c.memory.rotation_cycles.value = 0.7;
   c.memory.conversion_bytes_per_cycle.value = 10;
+  c.memory.dispatch_bytes_per_cycle.value = 7;
   c.memory.selection_cycles.value = 200;
   c.memory.scan_cycles.value = 0.5;
   c.memory.scale_cycles.value = 2;
@@ -86,7 +90,10 @@ TEST_CASE("no kernel that moves memory beats the HBM", "[ops][property]") {
     const Operation op = shaped(name, rows, columns);
     for (const CalibrationSpec& calibration : {ideal_calibration(), busy_calibration()}) {
       const KernelCost c = cost(op, calibration, sms);
-      REQUIRE(c.hbm_bytes == op.read + op.written);
+      // A pointwise kernel's input, or as much of it as fits, is still in L2.
+      const Bytes input = name == "elementwise" ? op.read : Bytes();
+      REQUIRE(c.hbm_bytes == op.read + op.written - std::min(input, round_gpu().l2_capacity));
+      REQUIRE(c.l2_bytes == op.read + op.written);
       REQUIRE(c.time >= c.hbm_bytes / round_gpu().hbm_bandwidth);
     }
   }
@@ -156,6 +163,28 @@ TEST_CASE("streaming takes its bytes over its share of the HBM, conversion over 
   const KernelCost cast = cost(memory_operation("cast_fp8_1x128", {1000, 1000}), calibration);
   REQUIRE(microseconds_of(cast) == Approx(3 + 3.032 / 0.5));
   REQUIRE(cast.limited_by == Limit::kIssue);
+  // Scales that are powers of two have a rate of their own.
+  calibration.memory.dispatch_bytes_per_cycle.value = 2;
+  Operation dispatched = memory_operation("cast_fp8_1x128", {1000, 1000});
+  dispatched.power_of_two = true;
+  REQUIRE(microseconds_of(cost(dispatched, calibration)) == Approx(3 + 3.032 / 0.2));
+  REQUIRE(
+      kind_of("cast_fp8_1x128").make("cast_fp8_1x128", std::vector<std::int64_t>{1000, 1000, 1}) ==
+      dispatched);
+  REQUIRE_THROWS_WITH(
+      kind_of("cast_fp8_1x128").make("cast_fp8_1x128", std::vector<std::int64_t>{1000, 1000, 2}),
+      Contains("cast_fp8_1x128: power_of_two must be 0 or 1, not 2"));
+}
+
+TEST_CASE("a pointwise kernel finds one operand in L2, or as much of it as fits", "[ops]") {
+  GpuSpec gpu = round_gpu();
+  gpu.l2_capacity = Bytes(GENERATE(0, 1'000'000, 2'000'000, 50'000'000));
+  const Operation addition =
+      kind_of("elementwise").make("elementwise", std::vector<std::int64_t>{1000, 1000, 2, 1, 2});
+  const KernelCost sum = cost(addition, ideal_calibration(), 100, gpu);
+  const Bytes tensor(2'000'000);
+  REQUIRE(sum.hbm_bytes == 3 * tensor - std::min(tensor, gpu.l2_capacity));
+  REQUIRE(sum.time == sum.hbm_bytes / gpu.hbm_bandwidth);
 }
 
 TEST_CASE("few SMs move what they have in flight", "[ops]") {
@@ -200,21 +229,27 @@ TEST_CASE(
     "last wave",
     "[ops]") {
   CalibrationSpec calibration = ideal_calibration();
-  calibration.memory.norm_cycles.value = 4;
+  calibration.memory.norm_cycles.value = 2;
+  const double alone = GENERATE(0., 0.25, 1.);
+  calibration.memory.norm_alone.value = alone;
   const Operation norm = memory_operation("rmsnorm_fwd", {3000, 1000});
-  // 300 blocks of 10 rows; a row of 1,000 elements takes 4,000 cycles.
-  const double row_us = 4;
-  REQUIRE(microseconds_of(cost(norm, calibration, 100)) == Approx(3 * 10 * row_us));
-  // Four blocks on some of 99 SMs, three on others.
+  // 300 blocks of 10 rows, three of them on an SM; a row of 1,000 elements that are read and
+  // written takes a full SM 4,000 cycles.
+  const double wave_us = 3 * 10 * 4;
+  REQUIRE(microseconds_of(cost(norm, calibration, 100)) == Approx(wave_us));
+  // Three blocks of 300 find no place on 99 SMs and run by themselves after the others.
   const KernelCost fewer = cost(norm, calibration, 99);
-  REQUIRE(microseconds_of(fewer) == Approx(4 * 10 * row_us));
+  const double one_us = wave_us * (alone + (1 - alone) / 3);
+  REQUIRE(microseconds_of(fewer) == Approx(wave_us + one_us));
   REQUIRE(fewer.tiling.blocks == 300);
   REQUIRE(fewer.tiling.waves == 2);
-  REQUIRE(microseconds_of(cost(norm, calibration, 75)) == Approx(4 * 10 * row_us));
+  REQUIRE(microseconds_of(cost(norm, calibration, 75)) == Approx(wave_us + one_us));
+  // 54 SMs run 162 in a wave and leave 138: three for some of them.
+  REQUIRE(microseconds_of(cost(norm, calibration, 54)) == Approx(2 * wave_us));
 
   // Backward, rows of 7,168 elements run one block per SM: a second wave for the hundredth.
   const Operation backward = memory_operation("rmsnorm_bwd", {1000, 7168});
-  const double backward_us = 7.168 * 4;
+  const double backward_us = 7.168 * 3 * 2;
   REQUIRE(microseconds_of(cost(backward, calibration, 100)) == Approx(10 * backward_us));
   REQUIRE(microseconds_of(cost(backward, calibration, 99)) == Approx(20 * backward_us));
 }
@@ -244,23 +279,30 @@ TEST_CASE("a scan takes as long on any number of SMs", "[ops]") {
 TEST_CASE("elements cost SM cycles where they are packed, rotated, repeated or transposed",
           "[ops]") {
   CalibrationSpec calibration = ideal_calibration();
-  calibration.memory.packing_cycles.value = 100;
+  calibration.memory.packing_cycles.value = 50;
+  calibration.memory.unpacking_cycles.value = 100;
   calibration.memory.repetition_cycles.value = 10;
   calibration.memory.rotation_cycles.value = 20;
   calibration.memory.scale_cycles.value = 3;
   // 1,280,000 elements on 100 SMs.
   REQUIRE(microseconds_of(cost(memory_operation("uncast_e5m6", {1000, 1280}), calibration)) ==
           Approx(1280));
+  REQUIRE(microseconds_of(cost(memory_operation("cast_e5m6", {1000, 1280}), calibration)) ==
+          Approx(640));
   REQUIRE(microseconds_of(cost(memory_operation("rope", {1000, 1280}), calibration)) ==
           Approx(256));
   // One FP32 tensor to 11: ten of them are repetitions.
   REQUIRE(microseconds_of(cost(memory_operation("elementwise", {1000, 128, 1, 11, 4}),
                                calibration)) == Approx(128));
   REQUIRE(microseconds_of(cost(memory_operation("elementwise", {1000, 1280, 1, 1, 4}),
-                               calibration)) == Approx(2 * 1.28 * 4));
+                               calibration)) == Approx(1.28 * 4));  // its input is in L2
   // 8 blocks of 128 rows and 10 scales.
   REQUIRE(microseconds_of(cost(memory_operation("transpose_scales", {1024, 1280}), calibration)) ==
           Approx(128 * 10 * 3 * 1e-3));
+  // A row's 128 scales take no longer than 64, 192 of them are two blocks that run at once.
+  const std::int64_t scales = GENERATE(64, 100, 128, 192, 256);
+  REQUIRE(microseconds_of(cost(memory_operation("transpose_scales", {1024, 128 * scales}),
+                               calibration)) == Approx(128 * 64 * 3 * 1e-3));
 }
 
 TEST_CASE("every kernel that moves memory is made from its options as a layer makes it",
@@ -278,6 +320,7 @@ TEST_CASE("every kernel that moves memory is made from its options as a layer ma
     REQUIRE(made.m == o.m);
     REQUIRE(made.n == o.n);
     REQUIRE(made.precision == o.precision);
+    REQUIRE(made.power_of_two == o.power_of_two);
     ++seen[name];
   };
   PlanSpec bf16 = bf16_plan();
@@ -305,6 +348,8 @@ TEST_CASE("every kernel that moves memory is made from its options as a layer ma
         const std::int64_t element = o.precision == Precision::kBf16 ? 2 : 4;
         const std::int64_t tensor = o.m * o.n * element;
         check(o, {o.m, o.n, o.read.count() / tensor, o.written.count() / tensor, element});
+      } else if (o.op == "cast_fp8_1x128") {
+        check(o, {o.m, o.n, o.power_of_two ? 1 : 0});
       } else if (o.op == "topk") {
         check(o, {o.m, o.n, model.num_experts_per_tok});
       } else if (o.op == "group_topk_sum") {

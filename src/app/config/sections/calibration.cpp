@@ -133,6 +133,8 @@ constexpr double kMostCycles = 1e9;  // half a second
 void describe(Fields& f, MemoryConstants& memory) {
   bounded(f, "conversion_bytes_per_cycle", memory.conversion_bytes_per_cycle,
           "what one SM moves in casts of rows to and from FP8", 0.1, 1e6);
+  bounded(f, "dispatch_bytes_per_cycle", memory.dispatch_bytes_per_cycle,
+          "the same to FP8 with scales that are powers of two", 0.1, 1e6);
   bounded(f, "sm_bytes_per_cycle", memory.sm_bytes_per_cycle,
           "what one SM moves with all its loads in flight", 0.1, 1e6);
   const auto cycles = [&](std::string_view key, Constant& c, std::string_view doc) {
@@ -140,8 +142,12 @@ void describe(Fields& f, MemoryConstants& memory) {
   };
   cycles("tile_cycles", memory.tile_cycles,
          "cycles of a thread block to scale and transpose 128 x 128 elements, two per SM");
-  cycles("packing_cycles", memory.packing_cycles, "SM cycles per element to or from E5M6");
-  cycles("norm_cycles", memory.norm_cycles, "SM cycles of a norm per element");
+  cycles("packing_cycles", memory.packing_cycles, "SM cycles per element to E5M6");
+  cycles("unpacking_cycles", memory.unpacking_cycles, "SM cycles per element from E5M6");
+  cycles("norm_cycles", memory.norm_cycles,
+         "cycles of a full SM per element that a norm reads or writes");
+  bounded(f, "norm_alone", memory.norm_alone,
+          "share of a norm's time on a full SM that its blocks take however few they are", 0, 1);
   cycles("rotation_cycles", memory.rotation_cycles, "SM cycles per element rotated");
   cycles("repetition_cycles", memory.repetition_cycles,
          "SM cycles per element repeated from a smaller tensor");
