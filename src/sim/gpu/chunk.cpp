@@ -18,6 +18,7 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
       // Without a stream of its own an exchange waits for whatever was launched before it.
       if (!plan_.overlap.communication) last = index - 1;
       out.tasks.push_back({.time = segment.time,
+                           .beside_phase = segment.beside_phase,
                            .after = last,
                            .communication = segment.communication,
                            .collective = segment.collective,

@@ -83,7 +83,12 @@ ChunkPlay::Stop ChunkPlay::advance() {
     if (compute_.running) {
       set_time(compute_, (*tasks_)[compute_.next].time[static_cast<std::size_t>(beside)]);
     }
-    if (communication_.running) set_time(communication_, collective().time[compute_.running]);
+    if (communication_.running) {
+      const auto phase =
+          static_cast<std::size_t>(compute_.running ? (*tasks_)[compute_.next].phase : Phase());
+      set_time(communication_,
+               compute_.running ? collective().beside_phase[phase] : collective().time.front());
+    }
     Duration soonest = compute_.running ? compute_.left : communication_.left;
     if (communication_.running) soonest = std::min(soonest, communication_.left);
     pass(soonest);

@@ -32,8 +32,9 @@ inline constexpr std::size_t kBesides = 5;
 /// order; the side stream's kernels belong to the compute stream's tasks.
 struct Task {
   /// Launch gaps included. Of computation: beside each of what communication does. Of
-  /// communication: beside nothing, and beside computation (in the second place).
+  /// communication: beside nothing, in the first place.
   std::array<Duration, kBesides> time{};
+  std::array<Duration, kPhases> beside_phase{};  ///< of communication: beside computation
   int after = -1;  ///< a task that must have ended, besides the stream's previous one; -1: none
   bool communication = false;
   bool collective = false;  ///< starts when the whole expert-parallel group has arrived

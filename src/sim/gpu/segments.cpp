@@ -53,14 +53,23 @@ Segments::Segments(const Scenario& scenario, const PlanSpec& plan, const Routing
       gap_(duration_from_seconds(scenario.calibration.latency.launch_gap_us.value * 1e-6)) {
   neighbour_.fill(-1);
   for (const auto& stage : plan.pipeline_layout) {
-    for (const LayerKind kind : stage) {
-      for (const auto& phase : kernels_.operations(kind).phases) {
-        for (const Operation& operation : phase) {
-          const Beside beside = beside_of(operation);
-          if (beside == Beside::kNothing) continue;
-          neighbour_[static_cast<std::size_t>(beside)] = kernels_.table().add(operation, false);
-        }
-      }
+    for (const LayerKind kind : stage) meet(kind, plan);
+  }
+}
+
+/// What layers with an exchange run beside each other.
+void Segments::meet(LayerKind kind, const PlanSpec& plan) {
+  if (kind != LayerKind::kMoe && kind != LayerKind::kMtp) return;
+  const LayerOperations& layer = kernels_.operations(kind);
+  for (std::size_t p = 0; p < kPhases; ++p) {
+    const auto phase = static_cast<Phase>(p);
+    const bool split = splits_sms(ChunkKind::kOverlapped, phase, plan);
+    const bool known = !computing_[p].empty();
+    for (const Operation& operation : layer.at(phase)) {
+      const std::int32_t kernel = kernels_.table().add(operation, split);
+      const Beside beside = beside_of(operation);
+      if (beside != Beside::kNothing) neighbour_[static_cast<std::size_t>(beside)] = kernel;
+      if (!known && operation.stream != Stream::kCommunication) computing_[p].push_back(kernel);
     }
   }
 }
@@ -97,25 +106,66 @@ Segment Segments::computation(const std::vector<Launch>& launches, std::size_t f
   return out;
 }
 
-/// What goes before a transfer: beside nothing on all SMs, beside computation on those left over.
+/// A cast meets a kernel of the phase half done, the longer the likelier. Beside a product it has
+/// the SMs that are left over, and all of them afterwards; other kernels it waits for.
+Duration Segments::cast_beside(std::int32_t kernel, Phase phase) {
+  KernelTable& table = kernels_.table();
+  const int all = table.scenario().cluster.gpu.sm_count;
+  const auto alone = static_cast<double>(table.cost(kernel, all).time.count());
+  double weights = 0;
+  double sum = 0;
+  for (const std::int32_t met : computing_[static_cast<std::size_t>(phase)]) {
+    const GpuKernel& what = table.at(met);
+    const auto whole = static_cast<double>(time_beside(met, Beside::kNothing).count());
+    const int left = what.use == SmUse::kGrid ? all - what.grid : 0;
+    double time = whole / 2 + alone;
+    if (left > 0) {
+      const auto slow = static_cast<double>(table.cost(kernel, left).time.count());
+      time = slow <= whole / 2 ? slow : whole / 2 + (1 - whole / 2 / slow) * alone;
+    }
+    sum += whole * time;
+    weights += whole;
+  }
+  return weights > 0 ? duration_from_picoseconds(sum / weights) : table.cost(kernel, all).time;
+}
+
+/// What goes before a transfer.
 Segment Segments::exchange(const std::vector<Launch>& launches, std::size_t first,
                            std::size_t last) {
   Segment out{.communication = true};
   KernelTable& table = kernels_.table();
   const int all = table.scenario().cluster.gpu.sm_count;
   for (std::size_t i = first; i < last; ++i) {
-    const GpuKernel& what = table.at(launches[i].kernel);
+    const std::int32_t kernel = launches[i].kernel;
+    const GpuKernel& what = table.at(kernel);
     const bool free = what.use == SmUse::kFree;
-    const int left = std::max(table.plan().communication_sms, 0);
-    const int beside = free && left > 0 ? left : all;
-    const GpuKernelCost alone = table.cost(launches[i].kernel, free ? all : what.grid);
+    const GpuKernelCost alone = table.cost(kernel, free ? all : what.grid);
     out.time[0] += alone.time + gap_;
-    out.time[1] += (free ? table.cost(launches[i].kernel, beside).time : alone.time) + gap_;
+    for (std::size_t phase = 0; phase < kPhases; ++phase) {
+      out.beside_phase[phase] +=
+          (free ? cast_beside(kernel, static_cast<Phase>(phase)) : alone.time) + gap_;
+    }
     add_share(out.work, what.operation.op, alone.limited_by, alone.time);
     add_share(out.work, "launch_gap", "latency", gap_);
     out.beside = std::max(out.beside, beside_of(what.operation));
   }
   return out;
+}
+
+/// A transfer has its SMs to itself in the gaps between the phase's kernels.
+Duration Segments::transfer_beside(const GpuKernelCost& cost, Phase phase) {
+  double busy = 0;
+  double whole = 0;
+  for (const std::int32_t met : computing_[static_cast<std::size_t>(phase)]) {
+    const Duration time = time_beside(met, Beside::kNothing);
+    const bool side = kernels_.table().at(met).operation.stream == Stream::kSide;
+    busy += static_cast<double>(time.count());
+    whole += static_cast<double>((side ? time : time + gap_).count());
+  }
+  const double share = whole > 0 ? busy / whole : 1;
+  const double rate = share / static_cast<double>(cost.beside.count()) +
+                      (1 - share) / static_cast<double>(cost.time.count());
+  return duration_from_picoseconds(1 / rate);
 }
 
 Segment Segments::transfer(const Launch& launch) {
@@ -128,7 +178,9 @@ Segment Segments::transfer(const Launch& launch) {
               .nic_bytes = cost.nic_bytes,
               .nvlink_bytes = cost.nvlink_bytes};
   out.time[0] = cost.time + gap_;
-  out.time[1] = cost.beside + gap_;
+  for (std::size_t phase = 0; phase < kPhases; ++phase) {
+    out.beside_phase[phase] = transfer_beside(cost, static_cast<Phase>(phase)) + gap_;
+  }
   add_share(out.work, what.operation.op, cost.limited_by, cost.time);
   add_share(out.work, "launch_gap", "latency", gap_);
   return out;
@@ -212,6 +264,10 @@ std::vector<Segment> Segments::of(LayerKind kind, Phase phase, bool split, const
     for (std::size_t beside = 0; beside < kBesides; ++beside) {
       out[i].time[beside] = Duration(std::llround(value(
           [beside](const Segment& s) { return static_cast<double>(s.time[beside].count()); })));
+    }
+    for (std::size_t p = 0; p < kPhases; ++p) {
+      out[i].beside_phase[p] = Duration(std::llround(
+          value([p](const Segment& s) { return static_cast<double>(s.beside_phase[p].count()); })));
     }
     out[i].nic_bytes = value([](const Segment& s) { return s.nic_bytes; });
     out[i].nvlink_bytes = value([](const Segment& s) { return s.nvlink_bytes; });

@@ -13,7 +13,8 @@ namespace pipecast {
 
 /// A task before it has its place in a chunk.
 struct Segment {
-  std::array<Duration, kBesides> time{};  ///< as Task::time
+  std::array<Duration, kBesides> time{};         ///< as Task::time
+  std::array<Duration, kPhases> beside_phase{};  ///< as Task::beside_phase
   bool communication = false;
   bool collective = false;
   Beside beside{};
@@ -28,7 +29,7 @@ struct Segment {
 /// share_gpu() has it. For other loads than the balanced one times are interpolated between
 /// kernel-by-kernel sums, linearly in routed rows and in received tokens.
 /// Not modelled: kernels that are beside several things in turn (a segment as a whole speeds up and
-/// slows down); casts on the communication stream that wait for others or hold them up.
+/// slows down); casts on the communication stream that hold up others.
 class Segments {
  public:
   /// @param scenario, plan  must outlive this and not change
@@ -49,16 +50,20 @@ class Segments {
     std::vector<Segment> more_received;
   };
 
+  void meet(LayerKind kind, const PlanSpec& plan);
   std::vector<Segment> sums(const std::vector<Launch>& launches);
   Segment computation(const std::vector<Launch>& launches, std::size_t first, std::size_t last);
   Segment exchange(const std::vector<Launch>& launches, std::size_t first, std::size_t last);
   Segment transfer(const Launch& launch);
   Duration time_beside(std::int32_t kernel, Beside beside);
+  Duration cast_beside(std::int32_t kernel, Phase phase);
+  Duration transfer_beside(const GpuKernelCost& cost, Phase phase);
   const Curve& curve(const Key& key);
 
   ChunkKernels kernels_;
   Duration gap_;
   std::array<std::int32_t, kBesides> neighbour_;  // kernel that stands for what is beside; -1: none
+  std::array<std::vector<std::int32_t>, kPhases> computing_;  // kernels that casts run beside
   std::map<Key, std::vector<Segment>> balanced_;
   std::map<Key, Curve> curves_;
 };

@@ -329,7 +329,7 @@ TEST_CASE("pipeline ranks that differ share a line, with the largest", "[compari
   REQUIRE(text.find("step.ranks[0]") == std::string::npos);
 }
 
-TEST_CASE("--limit cuts every table, --threshold only small numbers", "[comparison]") {
+TEST_CASE("a limit cuts every table, a threshold only small numbers", "[comparison]") {
   Json a;
   Json b;
   for (int i = 0; i < 30; ++i) {

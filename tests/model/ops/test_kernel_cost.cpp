@@ -64,9 +64,10 @@ TEST_CASE("no kernel is faster than its roofline", "[ops][property]") {
     CAPTURE(name, sms, m, k);
     const Operation op = operation(name, m, 1000, k);
     const KernelCost cost = kernel_cost(op, gpu, ideal_calibration(), sms);
-    // Products read some operands again, and padding.
-    REQUIRE(cost.hbm_bytes >= op.read + op.written);
-    if (!is_product(name)) REQUIRE(cost.hbm_bytes == op.read + op.written);
+    // Products read some operands again, and padding; pointwise kernels find one in L2.
+    const Bytes found = name == "elementwise" ? gpu.l2_capacity : Bytes();
+    REQUIRE(cost.hbm_bytes + found >= op.read + op.written);
+    if (!is_product(name)) REQUIRE(cost.hbm_bytes <= op.read + op.written);
     REQUIRE(cost.time >= cost.hbm_bytes / gpu.hbm_bandwidth);
     if (!is_product(name)) continue;
     const Precision precision = contains(name, "fp8") ? Precision::kFp8 : Precision::kBf16;
