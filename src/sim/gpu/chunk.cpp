@@ -7,12 +7,12 @@ namespace pipecast {
 
 ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   ChunkProgram out;
-  std::array<int, 2> chain = {-1, -1};  // what each pass's next phase waits for
+  ChunkChains chains;
   double nic_bytes = 0;
   double nvlink_bytes = 0;
   for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
     const bool split = splits_sms(chunk.kind, phase.phase, plan_);
-    int last = chain[phase.forward];
+    int last = chains.before(phase);
     for (Segment& segment : segments_.of(phase.kind, phase.phase, split, phase.load)) {
       const int index = static_cast<int>(out.tasks.size());
       // Without a stream of its own an exchange waits for whatever was launched before it.
@@ -30,7 +30,7 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
       nic_bytes += segment.nic_bytes;
       nvlink_bytes += segment.nvlink_bytes;
     }
-    if (!phase.weight) chain[phase.forward] = last;
+    chains.add(phase, last);
   }
   const std::vector<TaskSpan> spans = play_alone(out.tasks);
   for (std::size_t i = 0; i < spans.size(); ++i) {

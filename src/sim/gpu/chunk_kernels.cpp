@@ -187,22 +187,20 @@ std::vector<Launch> ChunkKernels::launches(LayerKind kind, Phase phase, bool spl
 
 std::vector<Launch> ChunkKernels::launches(const ChunkShape& chunk) {
   Assembly assembly(plan_);
-  std::array<std::int32_t, 2> chain = {-1, -1};  // what each pass's next phase waits for
+  ChunkChains chains;
   for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
     const bool split = splits_sms(chunk.kind, phase.phase, plan_);
-    std::int32_t& before = chain[phase.forward];
-    std::int32_t last = -1;
+    const int before = chains.before(phase);
     if (phase.load == nullptr) {
       const std::vector<Operation>& list = operations(phase.kind).at(phase.phase);
       auto& kernels = kernels_[{phase.kind, phase.phase, split}];
       if (kernels.size() != list.size()) kernels = kernels_of(list, split);
-      last = assembly.add(list, kernels, phase, before);
+      chains.add(phase, assembly.add(list, kernels, phase, before));
     } else {
       const LayerOperations own = layer_operations(scenario_.model, plan_, phase.kind, *phase.load);
       const std::vector<Operation>& list = own.at(phase.phase);
-      last = assembly.add(list, kernels_of(list, split), phase, before);
+      chains.add(phase, assembly.add(list, kernels_of(list, split), phase, before));
     }
-    if (!phase.weight) before = last;
   }
   return assembly.take();
 }

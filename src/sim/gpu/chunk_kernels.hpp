@@ -50,6 +50,28 @@ struct ChunkPhase {
 /// @param chunk  outlives what is returned
 std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan);
 
+/// Who waits for whom while a chunk is put together: a phase for the one before it in its pass, a
+/// weight gradient for the input gradient of the same layers. Counts launches or tasks; -1: nobody.
+class ChunkChains {
+ public:
+  [[nodiscard]] int before(const ChunkPhase& phase) const {
+    if (phase.phase == Phase::kMlpWeight) return mlp_;
+    if (phase.phase == Phase::kAttentionWeight) return attention_;
+    return pass_[phase.forward];
+  }
+  void add(const ChunkPhase& phase, int last) {
+    if (phase.weight) return;
+    pass_[phase.forward] = last;
+    if (phase.phase == Phase::kMlpBackward) mlp_ = last;
+    if (phase.phase == Phase::kAttentionBackward) attention_ = last;
+  }
+
+ private:
+  std::array<int, 2> pass_ = {-1, -1};
+  int mlp_ = -1;
+  int attention_ = -1;
+};
+
 /// Whether matrix products of a phase leave the plan's communication SMs free: where an exchange
 /// may run beside them, in overlapped pairs and in the weight gradients of a full backward.
 bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan);

@@ -130,8 +130,6 @@ std::vector<TaskSpan> play_alone(std::vector<Task>& tasks) {
   return spans;
 }
 
-namespace {
-
 void add_share(std::vector<WorkShare>& shares, const WorkShare& added) {
   for (WorkShare& share : shares) {
     if (share.operation == added.operation && share.resource == added.resource) {
@@ -141,6 +139,8 @@ void add_share(std::vector<WorkShare>& shares, const WorkShare& added) {
   }
   shares.push_back(added);
 }
+
+namespace {
 
 /// The work of a task that took longer or shorter than beside nothing; what rounding leaves goes to
 /// its last share.

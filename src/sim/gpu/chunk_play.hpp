@@ -18,6 +18,9 @@ struct WorkShare {
   Duration time;
 };
 
+/// Adds to the share of the same operation and resource, or appends it.
+void add_share(std::vector<WorkShare>& shares, const WorkShare& added);
+
 /// What the communication stream does to the computation beside it.
 enum class Beside : std::uint8_t {
   kNothing,

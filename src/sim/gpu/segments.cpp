@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "model/ops/gemm_tile.hpp"
 
@@ -16,17 +17,6 @@ constexpr std::int64_t kMostLoads = 3;  // times the balanced load; further on i
 constexpr std::int64_t kHalfBlock = kPaddedRows / 2;
 
 constexpr auto kOnCommunication = static_cast<std::size_t>(Stream::kCommunication);
-
-void add_share(std::vector<WorkShare>& shares, std::string_view operation,
-               std::string_view resource, Duration time) {
-  for (WorkShare& share : shares) {
-    if (share.operation == operation && share.resource == resource) {
-      share.time += time;
-      return;
-    }
-  }
-  shares.push_back({operation, resource, time});
-}
 
 bool is_communication(const Operation& operation, const PlanSpec& plan) {
   return operation.stream == Stream::kCommunication && !is_cast_of_engine(operation, plan);
@@ -52,9 +42,9 @@ Segments::Segments(const Scenario& scenario, const PlanSpec& plan, const Routing
     : kernels_(scenario, plan, routing),
       gap_(duration_from_seconds(scenario.calibration.latency.launch_gap_us.value * 1e-6)) {
   neighbour_.fill(-1);
-  for (const auto& stage : plan.pipeline_layout) {
-    for (const LayerKind kind : stage) meet(kind, plan);
-  }
+  std::set<LayerKind> kinds;
+  for (const auto& stage : plan.pipeline_layout) kinds.insert(stage.begin(), stage.end());
+  for (const LayerKind kind : kinds) meet(kind, plan);
 }
 
 /// What layers with an exchange run beside each other.
@@ -94,14 +84,14 @@ Segment Segments::computation(const std::vector<Launch>& launches, std::size_t f
     KernelTable& table = kernels_.table();
     const GpuKernel& what = table.at(kernel);
     const int sms = what.use == SmUse::kGrid ? what.grid : table.scenario().cluster.gpu.sm_count;
-    add_share(out.work, what.operation.op, table.cost(kernel, sms).limited_by,
-              time_beside(kernel, Beside::kNothing));
+    add_share(out.work, {what.operation.op, table.cost(kernel, sms).limited_by,
+                         time_beside(kernel, Beside::kNothing)});
     const bool side = launches[i].stream == Stream::kSide;
     const bool queued = side || (with_side && launches[i].after[1] < 0);
     with_side = queued;
     if (queued) continue;
     for (Duration& time : out.time) time += gap_;
-    add_share(out.work, "launch_gap", "latency", gap_);
+    add_share(out.work, {"launch_gap", "latency", gap_});
   }
   return out;
 }
@@ -145,8 +135,8 @@ Segment Segments::exchange(const std::vector<Launch>& launches, std::size_t firs
       out.beside_phase[phase] +=
           (free ? cast_beside(kernel, static_cast<Phase>(phase)) : alone.time) + gap_;
     }
-    add_share(out.work, what.operation.op, alone.limited_by, alone.time);
-    add_share(out.work, "launch_gap", "latency", gap_);
+    add_share(out.work, {what.operation.op, alone.limited_by, alone.time});
+    add_share(out.work, {"launch_gap", "latency", gap_});
     out.beside = std::max(out.beside, beside_of(what.operation));
   }
   return out;
@@ -181,8 +171,8 @@ Segment Segments::transfer(const Launch& launch) {
   for (std::size_t phase = 0; phase < kPhases; ++phase) {
     out.beside_phase[phase] = transfer_beside(cost, static_cast<Phase>(phase)) + gap_;
   }
-  add_share(out.work, what.operation.op, cost.limited_by, cost.time);
-  add_share(out.work, "launch_gap", "latency", gap_);
+  add_share(out.work, {what.operation.op, cost.limited_by, cost.time});
+  add_share(out.work, {"launch_gap", "latency", gap_});
   return out;
 }
 

@@ -146,6 +146,26 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("weight gradients wait for their input gradient alone, wherever they are launched",
+          "[timeline]") {
+  const std::string moved =
+      "plan.overlap.order=[combine(B), attn(F), dispatch(F), mlp(B), dispatch(B), mlp(F), "
+      "combine(F), mlp(W), attn(B), attn(W)]";
+  Gpu gpu(shipped(either_scenario(), {moved}));
+  const Played chunk = gpu.run(moe_pair(2));
+  int gradients = 0;
+  for (const Launch& launch : chunk.launches) {
+    const bool mlp = launch.phase == Phase::kMlpWeight;
+    if ((!mlp && launch.phase != Phase::kAttentionWeight) || launch.after[0] < 0) continue;
+    const Launch& before = chunk.launches[static_cast<std::size_t>(launch.after[0])];
+    if (before.phase == launch.phase) continue;
+    ++gradients;
+    REQUIRE(before.phase == (mlp ? Phase::kMlpBackward : Phase::kAttentionBackward));
+    REQUIRE(before.layer == launch.layer);
+  }
+  REQUIRE(gradients >= 2 * 2);
+}
+
 TEST_CASE("playing twice gives the same times, on another GPU too", "[timeline]") {
   const std::string name = either_scenario();
   Gpu gpu(shipped(name));
