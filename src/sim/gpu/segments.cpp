@@ -59,7 +59,8 @@ void Segments::meet(LayerKind kind, const PlanSpec& plan) {
       const std::int32_t kernel = kernels_.table().add(operation, split);
       const Beside beside = beside_of(operation);
       if (beside != Beside::kNothing) neighbour_[static_cast<std::size_t>(beside)] = kernel;
-      if (!known && operation.stream != Stream::kCommunication) computing_[p].push_back(kernel);
+      if (known || operation.stream == Stream::kCommunication) continue;
+      computing_[p].push_back({kernel, time_beside(kernel, Beside::kNothing)});
     }
   }
 }
@@ -104,9 +105,9 @@ Duration Segments::cast_beside(std::int32_t kernel, Phase phase) {
   const auto alone = static_cast<double>(table.cost(kernel, all).time.count());
   double weights = 0;
   double sum = 0;
-  for (const std::int32_t met : computing_[static_cast<std::size_t>(phase)]) {
-    const GpuKernel& what = table.at(met);
-    const auto whole = static_cast<double>(time_beside(met, Beside::kNothing).count());
+  for (const Met& met : computing_[static_cast<std::size_t>(phase)]) {
+    const GpuKernel& what = table.at(met.kernel);
+    const auto whole = static_cast<double>(met.time.count());
     const int left = what.use == SmUse::kGrid ? all - what.grid : 0;
     double time = whole / 2 + alone;
     if (left > 0) {
@@ -146,9 +147,9 @@ Segment Segments::exchange(const std::vector<Launch>& launches, std::size_t firs
 Duration Segments::transfer_beside(const GpuKernelCost& cost, Phase phase) {
   double busy = 0;
   double whole = 0;
-  for (const std::int32_t met : computing_[static_cast<std::size_t>(phase)]) {
-    const Duration time = time_beside(met, Beside::kNothing);
-    const bool side = kernels_.table().at(met).operation.stream == Stream::kSide;
+  for (const Met& met : computing_[static_cast<std::size_t>(phase)]) {
+    const Duration time = met.time;
+    const bool side = kernels_.table().at(met.kernel).operation.stream == Stream::kSide;
     busy += static_cast<double>(time.count());
     whole += static_cast<double>((side ? time : time + gap_).count());
   }

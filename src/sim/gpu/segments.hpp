@@ -63,7 +63,12 @@ class Segments {
   ChunkKernels kernels_;
   Duration gap_;
   std::array<std::int32_t, kBesides> neighbour_;  // kernel that stands for what is beside; -1: none
-  std::array<std::vector<std::int32_t>, kPhases> computing_;  // kernels that casts run beside
+  /// A kernel that an exchange runs beside, and its time beside nothing.
+  struct Met {
+    std::int32_t kernel = 0;
+    Duration time;
+  };
+  std::array<std::vector<Met>, kPhases> computing_;
   std::map<Key, std::vector<Segment>> balanced_;
   std::map<Key, Curve> curves_;
 };
