@@ -10,14 +10,6 @@ namespace pipecast {
 
 namespace {
 
-Phase phase_of(const std::string& name) {
-  for (int p = 0; p < kPhases; ++p) {
-    if (name_of(static_cast<Phase>(p)) == name) return static_cast<Phase>(p);
-  }
-  PIPECAST_ASSERT(false);
-  return {};
-}
-
 /// Busy intervals by role, and from when to when there were any.
 struct Busy {
   std::array<std::vector<Interval>, 3> by_role{};
@@ -47,6 +39,14 @@ void measure_overlap(ChunkMeasures& out, const Busy& chunk) {
 }
 
 }  // namespace
+
+Phase phase_of(const TraceRow& row) {
+  for (int p = 0; p < kPhases; ++p) {
+    if (name_of(static_cast<Phase>(p)) == row.phase) return static_cast<Phase>(p);
+  }
+  PIPECAST_ASSERT(false);
+  return {};
+}
 
 LaunchRole role_of(const TraceRow& row) {
   if (row.op == "ep_notify" || row.op == "ep_cached_notify") return LaunchRole::kNotify;
@@ -82,7 +82,7 @@ ChunkMeasures measure_chunk(const std::vector<TraceRow>& rows) {
     const Interval interval{row.start_us, row.start_us + row.duration_us};
     const LaunchRole role = role_of(row);
     chunk.add(role, interval);
-    layers[{phase_of(row.phase), row.layer}].add(role, interval);
+    layers[{phase_of(row), row.layer}].add(role, interval);
     (row.stream == name_of(Stream::kCommunication) ? comm : compute).push_back(interval);
     OpTimes& op = out.ops[row.op];
     ++op.count;

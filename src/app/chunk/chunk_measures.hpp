@@ -22,6 +22,9 @@ enum class LaunchRole {
 
 LaunchRole role_of(const TraceRow& row);
 
+/// @param row  with a phase as read_trace() accepts it
+Phase phase_of(const TraceRow& row);
+
 /// Microseconds of a phase: each taken per layer, then summed.
 struct PhaseTimes {
   double time_us = 0;     ///< from the first start to the last end

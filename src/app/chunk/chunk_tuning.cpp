@@ -17,18 +17,6 @@ namespace {
 constexpr int kMostSms = 64;
 constexpr int kSmStep = 2;
 
-/// What a phase of a layer's pass needs.
-constexpr std::array kNeeds = {
-    std::pair{Phase::kDispatchForward, Phase::kAttentionForward},
-    std::pair{Phase::kMlpForward, Phase::kDispatchForward},
-    std::pair{Phase::kCombineForward, Phase::kMlpForward},
-    std::pair{Phase::kMlpBackward, Phase::kCombineBackward},
-    std::pair{Phase::kDispatchBackward, Phase::kMlpBackward},
-    std::pair{Phase::kAttentionBackward, Phase::kDispatchBackward},
-    std::pair{Phase::kMlpWeight, Phase::kMlpBackward},
-    std::pair{Phase::kAttentionWeight, Phase::kAttentionBackward},
-};
-
 bool is_exchange(Phase phase) {
   return phase == Phase::kDispatchForward || phase == Phase::kCombineForward ||
          phase == Phase::kCombineBackward || phase == Phase::kDispatchBackward;
@@ -47,8 +35,9 @@ PhaseOrder with_exchanges(const std::array<Phase, 6>& computation) {
   out[next++] = Phase::kCombineBackward;
   for (const Phase phase : computation) {
     out[next++] = phase;
-    for (const auto& [exchange, needed] : kNeeds) {
-      if (needed == phase && is_exchange(exchange)) out[next++] = exchange;
+    for (int p = 0; p < kPhases; ++p) {
+      const auto exchange = static_cast<Phase>(p);
+      if (is_exchange(exchange) && needed_before(exchange) == phase) out[next++] = exchange;
     }
   }
   return out;
@@ -98,9 +87,10 @@ bool is_launch_order(const PhaseOrder& order) {
     if (std::exchange(seen[phase], true)) return false;
     place[phase] = i;
   }
-  return std::all_of(kNeeds.begin(), kNeeds.end(), [&](const auto& need) {
-    return place[static_cast<std::size_t>(need.second)] <
-           place[static_cast<std::size_t>(need.first)];
+  return std::all_of(order.begin(), order.end(), [&](Phase phase) {
+    const std::optional<Phase> needed = needed_before(phase);
+    return !needed ||
+           place[static_cast<std::size_t>(*needed)] < place[static_cast<std::size_t>(phase)];
   });
 }
 

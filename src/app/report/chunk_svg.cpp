@@ -27,12 +27,6 @@ constexpr double kLegend = 96;
 constexpr double kMicrosecondsPerMillisecond = 1e3;
 constexpr std::string_view kNotifyColour = "#BBBBBB";
 
-Phase phase_of(const TraceRow& row) {
-  int phase = 0;
-  while (name_of(static_cast<Phase>(phase)) != row.phase) ++phase;
-  return static_cast<Phase>(phase);
-}
-
 /// Kernels of a stream that follow one another with the same looks.
 struct Box {
   Phase phase{};

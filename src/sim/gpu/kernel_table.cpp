@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "model/collectives/all_to_all.hpp"
+#include "model/collectives/links.hpp"
 #include "model/operations/layer_operations.hpp"
+#include "model/ops/attention_machine.hpp"
 #include "model/ops/exchange.hpp"
 
 namespace pipecast {
@@ -42,6 +44,10 @@ KernelTable::KernelTable(const Scenario& scenario, const PlanSpec& plan,
       balanced_copies_(static_cast<double>(
           balanced_load(scenario.model, plan, scenario.recipe.seq_length).received_tokens)),
       machine_(in_training(scenario.cluster.gpu, scenario.calibration)),
+      links_({machine_.gpu.hbm_bandwidth.count() * machine_.calibration.link.hbm.value,
+              kL2BytesPerClock * machine_.gpu.max_clock.count(),
+              reached_nvlink(scenario.cluster, scenario.calibration).count(),
+              reached_nic(scenario.cluster, scenario.calibration).count()}),
       memo_(machine_.gpu, machine_.calibration) {}
 
 int KernelTable::add(const Operation& operation, bool split) {

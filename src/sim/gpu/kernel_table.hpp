@@ -1,6 +1,7 @@
 /// What kernels need of one GPU, each distinct kernel once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <unordered_map>
@@ -67,6 +68,8 @@ class KernelTable {
   /// @throws Error for what the GPU cannot run
   const GpuKernelCost& cost(int kernel, int sms);
 
+  /// Bytes per second that HBM, L2, NVLink and NIC carry.
+  [[nodiscard]] const std::array<double, 4>& links() const { return links_; }
   [[nodiscard]] const Scenario& scenario() const { return scenario_; }
   [[nodiscard]] const PlanSpec& plan() const { return plan_; }
 
@@ -88,6 +91,7 @@ class KernelTable {
   Duration peers_late_;
   double balanced_copies_;  ///< of tokens, received by each GPU of the group
   TrainingMachine machine_;
+  std::array<double, 4> links_;
   KernelMemo memo_;
   std::unordered_map<Key, int, Hash> known_;
   std::vector<GpuKernel> kernels_;

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/collectives/links.hpp"
-#include "model/ops/attention_machine.hpp"
 #include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
@@ -19,16 +17,6 @@ using PerStream = std::array<double, kStreams>;
 
 /// Bytes per second of every stream through one link.
 using Demands = std::array<PerStream, kLinks>;
-
-/// Bytes per second that the links of a GPU carry in training.
-std::array<double, kLinks> capacities(const KernelTable& kernels) {
-  const Scenario& s = kernels.scenario();
-  const double clock =
-      std::min(s.cluster.gpu.max_clock.count(), s.calibration.clock.training_ghz.value * 1e9);
-  return {s.cluster.gpu.hbm_bandwidth.count() * s.calibration.link.hbm.value,
-          kL2BytesPerClock * clock, reached_nvlink(s.cluster, s.calibration).count(),
-          reached_nic(s.cluster, s.calibration).count()};
-}
 
 /// Largest share that all get who want more, when together they get no more than `capacity`.
 double fair_share(PerStream demands, double capacity) {
@@ -143,7 +131,7 @@ GpuShares share_gpu(const Running& running, KernelTable& kernels) {
     demands[3][s] = cost.nic_bytes * rate;
   }
   if (busy < 2) return out;
-  const PerStream speed = speeds(demands, capacities(kernels));
+  const PerStream speed = speeds(demands, kernels.links());
   for (std::size_t s = 0; s < kStreams; ++s) {
     if (out.time[s]) out.time[s] = duration_from_picoseconds(picoseconds[s] / speed[s]);
   }
