@@ -184,6 +184,7 @@ Node default_node(Kind kind, std::string text) {
 }  // namespace
 
 Node write_value(std::int64_t value) { return default_node(Kind::kPlain, std::to_string(value)); }
+Node write_value(double value) { return default_node(Kind::kPlain, fmt::format("{}", value)); }
 Node write_value(bool value) { return default_node(Kind::kPlain, value ? "true" : "false"); }
 Node write_value(const std::string& value) { return default_node(Kind::kText, value); }
 

@@ -61,6 +61,7 @@ Json value_schema(const Usd* type, const Range& range);
 
 /// A default as a node, as the user would have written it.
 Node write_value(std::int64_t value);
+Node write_value(double value);
 Node write_value(bool value);
 Node write_value(const std::string& value);
 inline Node write_value(int value) { return write_value(static_cast<std::int64_t>(value)); }
