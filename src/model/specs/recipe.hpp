@@ -32,9 +32,4 @@ struct RecipeSpec {
   std::vector<PhaseSpec> phases;
 };
 
-/// How tokens spread over the experts.
-struct RoutingSpec {
-  std::string distribution;  ///< balanced
-};
-
 }  // namespace pipecast

@@ -8,6 +8,7 @@
 #include "model/specs/model.hpp"
 #include "model/specs/plan.hpp"
 #include "model/specs/recipe.hpp"
+#include "model/specs/routing.hpp"
 
 namespace pipecast {
 

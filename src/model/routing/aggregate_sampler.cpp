@@ -1,0 +1,349 @@
+#include "model/routing/aggregate_sampler.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/assert.hpp"
+#include "base/error.hpp"
+
+namespace pipecast {
+
+namespace {
+
+std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+/// 1 - exp(-y) over y times the mean, for small arguments by its series (error below 3e-5).
+double saturated(double y, double c, bool small) {
+  const double x = c * y;
+  if (small) return y * (1 - x * (1.0 / 2 - x * (1.0 / 6 - x / 24)));
+  return -std::expm1(-x) / c;
+}
+
+}  // namespace
+
+AggregateSampler::AggregateSampler(const ModelSpec& model, const RoutingGroup& group)
+    : group_(group),
+      experts_(to_size(model.n_routed_experts)),
+      top_k_(to_size(model.num_experts_per_tok)),
+      // A gate that keeps all groups is one without groups.
+      groups_(model.topk_group < model.n_group ? to_size(model.n_group) : 1),
+      group_size_(experts_ / groups_) {
+  require(group.gpus > 0 && group.gpus_per_node > 0 && group.tokens > 0,
+          "routing: a group of {} GPUs, {} per node, with {} tokens each", group.gpus,
+          group.gpus_per_node, group.tokens);
+  require(model.n_routed_experts % group.gpus == 0,
+          "routing: {} experts do not divide over ep={} GPUs", model.n_routed_experts, group.gpus);
+  require(group.gpus <= group.gpus_per_node || group.gpus % group.gpus_per_node == 0,
+          "routing: ep={} GPUs do not fill nodes of {}", group.gpus, group.gpus_per_node);
+  if (groups_ > 1) response_.emplace(model, 1);
+  gpus_ = make_units(model, group.gpus, "GPU");
+  nodes_ = make_units(model, group.nodes(), "node");
+  cut_ = response_ ? response_->cut()
+                   : static_cast<double>(top_k_) / static_cast<double>(experts_ + 1);
+}
+
+AggregateSampler::Units AggregateSampler::make_units(const ModelSpec& model, int count,
+                                                     const char* name) const {
+  Units out;
+  out.count = to_size(count);
+  out.held = experts_ / out.count;
+  require(out.held % group_size_ == 0 || group_size_ % out.held == 0,
+          "routing: a {} holds {} experts, which cuts across groups of {}", name, out.held,
+          group_size_);
+  if (out.held > group_size_ && out.held < experts_)
+    out.response.emplace(model, static_cast<int>(out.held / group_size_));
+  return out;
+}
+
+ExpectedChoice AggregateSampler::expect(const std::vector<double>& weights) const {
+  PIPECAST_ASSERT(weights.size() == experts_);
+  ExpectedChoice choice;
+  weigh_groups(weights, choice);
+  choose_groups(choice);
+  choose_experts(weights, choice);
+  return choice;
+}
+
+void AggregateSampler::weigh_groups(const std::vector<double>& weights,
+                                    ExpectedChoice& choice) const {
+  choice.group_weights.resize(groups_);
+  choice.group_shares.resize(groups_);
+  choice.group_relative.resize(groups_);
+  double sum = 0;
+  for (std::size_t g = 0; g < groups_; ++g) {
+    double total = 0;
+    double squares = 0;
+    for (std::size_t e = g * group_size_; e < (g + 1) * group_size_; ++e) {
+      total += weights[e];
+      squares += weights[e] * weights[e];
+    }
+    choice.group_weights[g] = total;
+    choice.group_shares[g] = squares / (total * total);
+    // The sum of the group's two highest scores is 2 less (2 E1 + E2 W / (W - w)) / W, where w is
+    // the weight of the best one and E1, E2 are exponential: the more uneven its experts, the lower
+    // the second.
+    constexpr double kSure = 0.999;
+    const double lost = choice.group_shares[g] / (1 - std::min(choice.group_shares[g], kSure));
+    choice.group_relative[g] = total / (3 + lost);
+    sum += choice.group_relative[g];
+  }
+  for (double& relative : choice.group_relative)
+    relative *= static_cast<double>(groups_ - 1) / (sum - relative);
+}
+
+void AggregateSampler::choose_groups(ExpectedChoice& choice) const {
+  const std::size_t stride = top_k_ + 1;
+  choice.group_counts.assign(groups_ * stride, 0);
+  if (groups_ == 1) {
+    choice.group_counts[top_k_] = 1;
+    return;
+  }
+  // The one scale at which the groups' means add up to top_k: Newton's method in its logarithm.
+  const auto target = static_cast<double>(top_k_);
+  double log_scale = 0;
+  constexpr int kMostSteps = 20;
+  constexpr double kClose = 1e-5;
+  for (int step = 0; step < kMostSteps; ++step) {
+    const double scale = std::exp(log_scale);
+    double total = 0;
+    double slope = 0;
+    for (const double relative : choice.group_relative) {
+      const GroupResponse::Mean mean = response_->mean(scale * relative);
+      total += mean.value;
+      slope += mean.slope;
+    }
+    if (std::abs(total - target) < kClose * target || slope <= 0) break;
+    log_scale += std::clamp((target - total) / slope, -1.0, 1.0);
+  }
+  for (std::size_t g = 0; g < groups_; ++g) {
+    response_->counts(std::exp(log_scale) * choice.group_relative[g],
+                      &choice.group_counts[g * stride]);
+  }
+}
+
+void AggregateSampler::choose_experts(const std::vector<double>& weights,
+                                      ExpectedChoice& choice) const {
+  choice.experts.resize(experts_);
+  choice.variances.resize(experts_);
+  choice.group_means.resize(groups_);
+  choice.group_variance.resize(groups_);
+  for (std::size_t g = 0; g < groups_; ++g) choose_in_group(g, &weights[g * group_size_], choice);
+}
+
+void AggregateSampler::choose_in_group(std::size_t group, const double* weights,
+                                       ExpectedChoice& choice) const {
+  double mean = 0;
+  double square = 0;
+  for (std::size_t n = 1; n <= top_k_; ++n) {
+    const auto number = static_cast<double>(n);
+    mean += number * choice.group_counts[group * (top_k_ + 1) + n];
+    square += number * number * choice.group_counts[group * (top_k_ + 1) + n];
+  }
+  choice.group_means[group] = mean;
+  choice.group_variance[group] = std::max(0.0, square - mean * mean);
+  double* const p = &choice.experts[group * group_size_];
+  double* const variances = &choice.variances[group * group_size_];
+  if (mean <= 0) {
+    std::fill(p, p + group_size_, 0.0);
+    std::fill(variances, variances + group_size_, 0.0);
+    return;
+  }
+  // n draws without replacement find a share q with the probability n q (1 - (n - 1) q / 2 ...):
+  // the series of (1 - exp(-c y)) / c at y = n q, with c = E[n (n - 1)] / E[n]^2.
+  constexpr double kLeast = 1e-9;
+  const double c = std::max(kLeast, (square - mean) / (mean * mean));
+  const double largest = *std::max_element(weights, weights + group_size_);
+  double scale =
+      mean / choice.group_weights[group] * (1 + c * mean * choice.group_shares[group] / 2);
+  constexpr int kMostSteps = 20;
+  constexpr double kClose = 1e-3;  // the rest is shared out in proportion
+  double ratio = 0;
+  for (int step = 0; step < kMostSteps && std::abs(ratio - 1) > kClose; ++step) {
+    constexpr double kSmall = 0.25;
+    const bool small = c * scale * largest < kSmall;
+    double sum = 0;
+    for (std::size_t e = 0; e < group_size_; ++e) {
+      p[e] = saturated(scale * weights[e], c, small);
+      sum += p[e];
+    }
+    ratio = mean / sum;
+    scale *= ratio;
+  }
+  for (std::size_t e = 0; e < group_size_; ++e) {
+    p[e] = std::min(1.0, p[e] * ratio);
+    variances[e] = std::max(0.0, p[e] - p[e] * p[e] * square / (mean * mean));
+  }
+}
+
+double AggregateSampler::used_by(const Units& units, std::size_t unit,
+                                 const std::vector<double>& weights,
+                                 const ExpectedChoice& choice) const {
+  if (units.count == 1) return 1;
+  if (units.held > group_size_) {
+    double inside = 0;
+    double all = 0;
+    const std::size_t groups = units.held / group_size_;
+    for (std::size_t g = 0; g < groups_; ++g) {
+      // Over the others of that one group: undone, so that it is over all.
+      const double relative = choice.group_relative[g];
+      const double share = relative / (relative + static_cast<double>(groups_ - 1));
+      all += share;
+      if (g / groups == unit) inside += share;
+    }
+    const double others = static_cast<double>(groups_ - groups) / static_cast<double>(groups);
+    return 1 - units.response->unused(inside / (all - inside) * others);
+  }
+  const std::size_t group = unit * units.held / group_size_;
+  const double* const counts = &choice.group_counts[group * (top_k_ + 1)];
+  double weight = 0;
+  for (std::size_t e = unit * units.held; e < (unit + 1) * units.held; ++e) weight += weights[e];
+  const double share = weight / choice.group_weights[group];
+  double missing = counts[0];
+  double none = 1;
+  for (std::size_t n = 1; n <= top_k_; ++n) {
+    // The n - 1 experts drawn before are others; their shares are gone.
+    const double left = 1 - static_cast<double>(n - 1) * choice.group_shares[group];
+    none *= left > share ? 1 - share / left : 0;
+    missing += counts[n] * none;
+  }
+  return 1 - missing;
+}
+
+double AggregateSampler::variance_of(const Units& units, std::size_t unit,
+                                     const ExpectedChoice& choice) const {
+  double variance = 0;
+  if (units.held >= group_size_) {
+    const std::size_t groups = units.held / group_size_;
+    for (std::size_t g = unit * groups; g < (unit + 1) * groups; ++g)
+      variance += choice.group_variance[g];
+    return variance;
+  }
+  const std::size_t group = unit * units.held / group_size_;
+  double rows = 0;
+  double inside = 0;
+  for (std::size_t e = unit * units.held; e < (unit + 1) * units.held; ++e) {
+    rows += choice.experts[e];
+    inside += choice.variances[e];
+  }
+  double all = 0;
+  for (std::size_t e = group * group_size_; e < (group + 1) * group_size_; ++e)
+    all += choice.variances[e];
+  const double share = choice.group_means[group] > 0 ? rows / choice.group_means[group] : 0;
+  const double remaining = all > 0 ? 1 - inside / all : 0;
+  return share * share * choice.group_variance[group] + inside * remaining;
+}
+
+void AggregateSampler::add_noise(const ExpectedChoice& choice, Random& random,
+                                 std::vector<double>& rows) const {
+  const auto tokens = static_cast<double>(group_.all_tokens());
+  // Normal numbers of given variances, less their sum in the same proportions: their sum is
+  // constant. That takes its part of the variance, which the factor gives back on average.
+  const auto draw = [&random](const double* variances, std::size_t count, double* out) {
+    if (count < 2) {
+      std::fill(out, out + count, 0.0);
+      return;
+    }
+    const double factor = static_cast<double>(count) / static_cast<double>(count - 1);
+    double all = 0;
+    double sum = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      out[i] = std::sqrt(variances[i] * factor) * random.normal();
+      all += variances[i];
+      sum += out[i];
+    }
+    if (all <= 0) return;
+    for (std::size_t i = 0; i < count; ++i) out[i] -= sum * variances[i] / all;
+  };
+  const double root = std::sqrt(tokens);
+  std::vector<double> groups(groups_);
+  draw(choice.group_variance.data(), groups_, groups.data());
+  std::vector<double> within(group_size_);
+  for (std::size_t g = 0; g < groups_; ++g) {
+    if (choice.group_means[g] <= 0) continue;
+    const double* const p = &choice.experts[g * group_size_];
+    draw(&choice.variances[g * group_size_], group_size_, within.data());
+    for (std::size_t e = 0; e < group_size_; ++e) {
+      const double noise = groups[g] * p[e] / choice.group_means[g] + within[e];
+      double& row = rows[g * group_size_ + e];
+      row = std::max(0.0, row + root * noise);
+    }
+  }
+}
+
+std::vector<float> AggregateSampler::distinct_tokens(const Units& units,
+                                                     const std::vector<double>& weights,
+                                                     const ExpectedChoice& choice,
+                                                     const std::vector<double>& rows,
+                                                     Random* random) const {
+  const auto tokens = static_cast<double>(group_.all_tokens());
+  std::vector<float> out(units.count);
+  for (std::size_t unit = 0; unit < units.count; ++unit) {
+    const double used = used_by(units, unit, weights, choice);
+    double distinct = tokens * used;
+    if (random != nullptr) {
+      double actual = 0;
+      double mean = 0;
+      for (std::size_t e = unit * units.held; e < (unit + 1) * units.held; ++e) {
+        actual += rows[e];
+        mean += choice.experts[e];
+      }
+      // Regression on the rows n of the unit: the covariance of 1{n > 0} and n is E[n] (1 - used).
+      const double covariance = mean * (1 - used);
+      const double variance = variance_of(units, unit, choice);
+      const double slope = variance > 0 ? covariance / variance : 0;
+      const double rest = std::max(0.0, used * (1 - used) - slope * covariance);
+      distinct += slope * (actual - tokens * mean) + std::sqrt(tokens * rest) * random->normal();
+      distinct = std::clamp(distinct, 0.0, std::min(actual, tokens));
+    }
+    out[unit] = static_cast<float>(distinct);
+  }
+  return out;
+}
+
+GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double capacity_factor,
+                                   Random* random) const {
+  const ExpectedChoice choice = expect(weights);
+  const auto tokens = static_cast<double>(group_.all_tokens());
+  std::vector<double> rows(experts_);
+  for (std::size_t e = 0; e < experts_; ++e) rows[e] = tokens * choice.experts[e];
+  if (random != nullptr) add_noise(choice, *random, rows);
+  GroupLoad out;
+  out.received = distinct_tokens(gpus_, weights, choice, rows, random);
+  out.node_copies = distinct_tokens(nodes_, weights, choice, rows, random);
+  if (capacity_factor > 0) drop(capacity_factor, rows, out);
+  out.rows.resize(gpus_.count);
+  for (std::size_t gpu = 0; gpu < gpus_.count; ++gpu) {
+    const auto first = rows.begin() + static_cast<std::ptrdiff_t>(gpu * gpus_.held);
+    out.rows[gpu] = static_cast<float>(
+        std::accumulate(first, first + static_cast<std::ptrdiff_t>(gpus_.held), 0.0));
+  }
+  return out;
+}
+
+void AggregateSampler::drop(double capacity_factor, std::vector<double>& rows,
+                            GroupLoad& load) const {
+  const double mean = static_cast<double>(group_.all_tokens()) * static_cast<double>(top_k_) /
+                      static_cast<double>(experts_);
+  const double capacity = capacity_factor * mean;
+  std::vector<double> before = rows;
+  for (double& row : rows) {
+    load.dropped += std::max(0.0, row - capacity);
+    row = std::min(row, capacity);
+  }
+  const auto shrink = [&](const Units& units, std::vector<float>& distinct) {
+    for (std::size_t unit = 0; unit < units.count; ++unit) {
+      double kept = 0;
+      double all = 0;
+      for (std::size_t e = unit * units.held; e < (unit + 1) * units.held; ++e) {
+        kept += rows[e];
+        all += before[e];
+      }
+      if (all > 0) distinct[unit] *= static_cast<float>(kept / all);
+    }
+  };
+  shrink(gpus_, load.received);
+  shrink(nodes_, load.node_copies);
+}
+
+}  // namespace pipecast

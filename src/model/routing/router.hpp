@@ -1,0 +1,48 @@
+/// Who gets how many tokens, in every expert-parallel group, layer and micro-batch of a step.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/routing/aggregate_sampler.hpp"
+#include "model/routing/group_load.hpp"
+#include "model/routing/popularity.hpp"
+#include "model/specs/model.hpp"
+#include "model/specs/routing.hpp"
+
+namespace pipecast {
+
+/// Constant after construction and shared by threads: every draw depends on (seed, group, layer,
+/// micro_batch) alone.
+class Router {
+ public:
+  /// @throws Error if the routing's or the group's numbers do not fit the model
+  Router(const ModelSpec& model, const RoutingSpec& spec, const RoutingGroup& group,
+         std::uint64_t seed);
+
+  /// @param layer  0 .. layers()-1, those of multi-token prediction last
+  [[nodiscard]] GroupLoad draw(int group, int layer, int micro_batch) const;
+
+  /// The expectation when every expert is as popular as any other.
+  [[nodiscard]] const GroupLoad& balanced() const { return balanced_; }
+
+  /// Popularity of the experts behind draw().
+  [[nodiscard]] std::vector<double> popularity(int group, int layer, int micro_batch) const;
+
+  /// Mean number of nodes that hold one of a balanced token's experts, its own included.
+  [[nodiscard]] double nodes_per_token() const;
+  [[nodiscard]] int layers() const { return layers_; }
+  [[nodiscard]] const RoutingGroup& group() const { return group_; }
+
+ private:
+  RoutingGroup group_;
+  int layers_;
+  std::uint64_t seed_;
+  double capacity_factor_;
+  AggregateSampler sampler_;
+  std::unique_ptr<const Popularity> popularity_;
+  GroupLoad balanced_;
+};
+
+}  // namespace pipecast
