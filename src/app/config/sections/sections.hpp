@@ -32,7 +32,10 @@ Json value_schema(const BatchRamp* type, const Range& range);
 void describe(Fields& f, PhaseSpec& phase);
 void describe(Fields& f, RecipeSpec& recipe);
 
+void describe(Fields& f, BiasRuleSpec& bias);
 void describe(Fields& f, RoutingSpec& routing);
+
+void describe(Fields& f, VariationSpec& variation);
 
 void describe(Fields& f, Constant& constant);
 void describe(Fields& f, AttentionConstants& attention);
