@@ -160,8 +160,7 @@ const std::vector<Resource>& resources() {
       {"nvlink_bandwidth",
        [](ClusterSpec& c, double f) { c.nvlink.bandwidth = c.nvlink.bandwidth * f; }},
       {"nic_bandwidth", [](ClusterSpec& c, double f) { c.nic.bandwidth = c.nic.bandwidth * f; }},
-      {"pcie_bandwidth",
-       [](ClusterSpec& c, double f) { c.pcie.bandwidth = c.pcie.bandwidth * f; }},
+      {"pcie_bandwidth", [](ClusterSpec& c, double f) { c.pcie.bandwidth = c.pcie.bandwidth * f; }},
       {"network_latency",
        [](ClusterSpec& c, double f) {
          for (Duration* latency : {&c.nvlink.latency, &c.nic.latency, &c.fabric.spine_latency}) {

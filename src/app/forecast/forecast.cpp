@@ -16,8 +16,8 @@ namespace pipecast {
 
 namespace {
 
-/// Calls function(i) for every i below `count` on several threads. Of failures the first by position
-/// is thrown: which one a thread met first is chance, and the message must not be.
+/// Calls function(i) for every i below `count` on several threads. Of failures the first by
+/// position is thrown: which one a thread met first is chance, and the message must not be.
 void for_each(std::size_t count, int threads, const std::function<void(std::size_t)>& function) {
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                   static_cast<std::size_t>(std::max(1, threads)));
@@ -137,7 +137,7 @@ class PhaseRouting {
 
 void simulate(Variation& v, const StepRouting& routing) {
   const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch, routing,
-                                          SimulationMode::kFolded);
+                                          SimulationMode::kFolded, 0, 1, nullptr, false);
   require_memory(step, v.scenario.cluster.gpu);
   v.step_s = step_seconds(step);
   v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
@@ -277,7 +277,7 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
 
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
                            const StepRouting& routing, SimulationMode mode, std::uint64_t seed,
-                           int threads, StepTrace* trace) {
+                           int threads, StepTrace* trace, bool explain) {
   // A phase may lay the model out anew; its data-parallel ranks then follow from its plan.
   Scenario phase = scenario;
   phase.plan = plan;
@@ -290,9 +290,10 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   const ForEach on_threads = [threads](std::size_t count, const auto& function) {
     for_each(count, threads, function);
   };
-  out.times = simulate_step(phase, plan, out.plan, chosen.schedule,
-                            {.mode = mode, .router = routing.router.get(), .seed = seed}, trace,
-                            on_threads);
+  out.times = simulate_step(
+      phase, plan, out.plan, chosen.schedule,
+      {.mode = mode, .router = routing.router.get(), .seed = seed, .explain = explain}, trace,
+      on_threads);
   out.memory = memory_of_ranks(phase, plan, chosen.schedule);
   return out;
 }
@@ -302,9 +303,8 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   const PhaseSpec& main = main_phase(scenario.recipe);
   const PhaseRouting routing(scenario, options.seed);
   if (options.progress) options.progress("training step", 0);
-  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to,
-                           routing.of(main.plan), options.mode, options.seed, options.threads,
-                           options.trace);
+  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to, routing.of(main.plan),
+                           options.mode, options.seed, options.threads, options.trace);
   require_memory(out.step, scenario.cluster.gpu);
   out.events = out.step.times.events;
   out.throughput = throughput_of(scenario, out.step);

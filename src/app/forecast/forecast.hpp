@@ -114,10 +114,11 @@ struct ForecastOptions {
 /// @param routing      of the plan's expert-parallel groups
 /// @param seed         of everything random but routing
 /// @param threads      for the columns of a full simulation
+/// @param explain      whether the critical path is wanted
 /// @throws ImpossiblePlan if no schedule of the plan can run
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
                            const StepRouting& routing, SimulationMode mode, std::uint64_t seed = 0,
-                           int threads = 1, StepTrace* trace = nullptr);
+                           int threads = 1, StepTrace* trace = nullptr, bool explain = true);
 
 /// @throws ImpossiblePlan if a schedule cannot run or a rank's memory does not hold what it must
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options);

@@ -13,11 +13,11 @@ namespace pipecast {
 namespace {
 
 enum EventKind : std::uint32_t {
-  kMessageSent,        // actor: sending GPU; argument: version of the message
-  kMessageArrived,     // actor: receiving GPU; argument: slot
-  kChunkEnded,         // actor: GPU
-  kCollectiveReached,  // actor: GPU
-  kCollectiveDone,     // actor: pipeline rank; argument: version of the exchange
+  kMessageSent,     // actor: sending GPU; argument: version of the message
+  kMessageArrived,  // actor: receiving GPU; argument: slot
+  kChunkEnded,      // actor: GPU
+  kExchangeBegins,  // actor: pipeline rank
+  kExchangeDone,    // actor: pipeline rank; argument: version of the exchange
 };
 
 constexpr Time kNotSent{-1};
@@ -33,24 +33,25 @@ struct Gpu {
   std::int32_t step = 0;  // position in the rank's schedule
   ChunkPlay play;
   bool running = false;
-  Time begin;        // of the running chunk, or end of the last one
-  Time reached;      // own arrival at the collective that is waited for
-  Duration waited;   // for peers, in the running chunk
-  Duration moved;    // transfers of the running chunk
-  FifoServer local;  // its NVLink port, for messages inside a node
+  Time begin;                 // of the running chunk, or end of the last one
+  Time reached;               // own arrival at the collective that is waited for
+  Duration waited;            // for peers, in the running chunk
+  Duration moved;             // transfers of the running chunk
+  FifoServer local;           // its NVLink port, for messages inside a node
   std::vector<Queued> queue;  // for its NIC, from `queue_begin`; the first one is under way
   std::size_t queue_begin = 0;
 };
 
 /// The expert-parallel group of one pipeline rank.
 struct Group {
-  int arrived = 0;
+  std::uint32_t arrived = 0;  // GPUs whose arrival at the next exchange is known
+  std::uint32_t last = 0;     // of those, the GPU that arrives last
   bool exchanging = false;
   double left = 0;  // picoseconds of the exchange at its own pace
   double rate = 1;  // of that pace
   double use = 0;   // of the NICs at that pace
   Time start;
-  Time since;       // when `left` was true
+  Time since;  // when `left` was true
   std::uint32_t version = 0;
 };
 
@@ -62,7 +63,8 @@ class Column {
         plan_(plan),
         schedule_(schedule),
         trace_(trace),
-        conditions_(std::make_unique<const GpuConditions>(scenario, plan_spec, plan, conditions, column)),
+        conditions_(
+            std::make_unique<const GpuConditions>(scenario, plan_spec, plan, conditions, column)),
         group_size_(static_cast<std::uint32_t>(conditions_->group_size())),
         first_replica_(column * conditions_->group_size()),
         placement_(scenario.cluster,
@@ -137,11 +139,11 @@ class Column {
       case kChunkEnded:
         end_chunk(event.actor);
         break;
-      case kCollectiveReached:
-        reach_collective(event.actor);
+      case kExchangeBegins:
+        begin_exchange(event.actor);
         break;
-      case kCollectiveDone:
-        finish_collective(event.actor, static_cast<std::uint32_t>(event.argument));
+      case kExchangeDone:
+        finish_exchange(event.actor, static_cast<std::uint32_t>(event.argument));
         break;
       default:
         PIPECAST_ASSERT(false && "unknown event");
@@ -161,9 +163,9 @@ class Column {
     gpu.running = true;
     gpu.begin = engine_.now();
     gpu.waited = gpu.moved = Duration();
-    gpu.play.begin(
-        gpu.program->tasks, spans_of(index), engine_.now(),
-        conditions_->chunk(rank_of(index), index_of(index), gpu.step, &loads_[index * most_slots_]));
+    gpu.play.begin(gpu.program->tasks, spans_of(index), engine_.now(),
+                   conditions_->chunk(rank_of(index), index_of(index), gpu.step,
+                                      &loads_[index * most_slots_]));
     advance(index);
   }
 
@@ -198,27 +200,33 @@ class Column {
     if (stop.ended) {
       engine_.schedule(stop.when, EventPhase::kRelease, kChunkEnded, index);
     } else {
-      engine_.schedule(stop.when + conditions_->delay(play.random()), EventPhase::kArbitrate,
-                       kCollectiveReached, index);
+      reach_exchange(index, stop.when + conditions_->delay(play.random()));
     }
   }
 
-  void reach_collective(std::uint32_t index) {
-    const int rank = rank_of(index);
-    Group& group = groups_[static_cast<std::size_t>(rank)];
-    gpus_[index].reached = engine_.now();
-    if (++group.arrived < static_cast<int>(group_size_)) return;
+  /// Nothing can change a GPU's arrival any more: only the last of the group's is an event.
+  void reach_exchange(std::uint32_t index, Time when) {
+    const auto rank = static_cast<std::uint32_t>(rank_of(index));
+    Group& group = groups_[rank];
+    gpus_[index].reached = when;
+    if (group.arrived == 0 || when > gpus_[group.last].reached) group.last = index;
+    if (++group.arrived < group_size_) return;
     group.arrived = 0;
+    engine_.schedule(gpus_[group.last].reached, EventPhase::kArbitrate, kExchangeBegins, rank);
+  }
+
+  void begin_exchange(std::uint32_t rank) {
+    Group& group = groups_[rank];
     const GpuConditions::Exchange exchange =
-        conditions_->exchange(gpus_[index].play.collective(), step_of(index));
+        conditions_->exchange(gpus_[group.last].play.collective(), step_of(group.last));
     group.exchanging = true;
     group.left = static_cast<double>(exchange.time.count());
     group.use = exchange.nic_use;
     group.rate = 0;
     group.start = group.since = engine_.now();
-    out_.record.exchanges[static_cast<std::size_t>(rank)].push_back(
-        {.start = engine_.now(), .end = {}, .last = index_of(index)});
-    set_exchange_rate(static_cast<std::uint32_t>(rank));
+    out_.record.exchanges[rank].push_back(
+        {.start = engine_.now(), .end = {}, .last = index_of(group.last)});
+    set_exchange_rate(rank);
   }
 
   void set_exchange_rate(std::uint32_t rank) {
@@ -231,11 +239,11 @@ class Column {
     group.rate = rate;
     ++group.version;
     engine_.schedule(engine_.now() + duration_from_picoseconds(std::max(0.0, group.left) / rate),
-                     EventPhase::kRelease, kCollectiveDone, rank, group.version);
+                     EventPhase::kRelease, kExchangeDone, rank, group.version);
     sharing_.set_use(rank, group.use * rate, engine_.now(), reschedule());
   }
 
-  void finish_collective(std::uint32_t rank, std::uint32_t version) {
+  void finish_exchange(std::uint32_t rank, std::uint32_t version) {
     Group& group = groups_[rank];
     if (!group.exchanging || version != group.version) return;  // its pace has changed since
     group.exchanging = false;
@@ -311,8 +319,7 @@ class Column {
     }
     const Distance distance = distance_between(from, to);
     if (distance.same_node) {
-      const Time sent =
-          gpus_[from].local.reserve(engine_.now(), time_alone(distance));
+      const Time sent = gpus_[from].local.reserve(engine_.now(), time_alone(distance));
       schedule_arrival(to, send.slot, sent + hop_latency(distance, scenario_.cluster));
       out_.nvlink_bytes += plan_.message;
       return;
@@ -346,9 +353,9 @@ class Column {
     Gpu& gpu = gpus_[from];
     const Queued done = gpu.queue[gpu.queue_begin];
     sharing_.finish(from, engine_.now(), reschedule());
-    schedule_arrival(done.to, done.slot,
-                     engine_.now() + hop_latency(distance_between(from, done.to),
-                                                 scenario_.cluster));
+    schedule_arrival(
+        done.to, done.slot,
+        engine_.now() + hop_latency(distance_between(from, done.to), scenario_.cluster));
     if (++gpu.queue_begin < gpu.queue.size()) {
       start_message(from);
     } else {

@@ -28,7 +28,7 @@ struct GpuTimes {
 struct PlayedStep {
   Time begin;
   Time end;
-  Duration under_way;  ///< of the message that was waited for
+  Duration under_way;             ///< of the message that was waited for
   std::int32_t sender_rank = -1;  ///< of that message; -1: the GPU's own previous step was last
   std::int32_t sender_step = 0;
 };
@@ -50,7 +50,7 @@ struct ColumnTimes {
   std::vector<GpuTimes> gpus;  ///< pipeline rank by pipeline rank
   ColumnRecord record;
   std::unique_ptr<const GpuConditions> conditions;  ///< under which the GPUs ran
-  Bytes nic_bytes;  ///< of messages
+  Bytes nic_bytes;                                  ///< of messages
   Bytes nvlink_bytes;
   std::uint64_t events = 0;
 };

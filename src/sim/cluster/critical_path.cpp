@@ -13,13 +13,30 @@ namespace {
 /// Times by operation, resource and pipeline rank.
 class Shares {
  public:
+  explicit Shares(int ranks) : by_rank_(static_cast<std::size_t>(ranks)) {}
+
+  // Names are nearly always the same literal: compared by address, merged by text in the end.
   void add(std::string_view operation, std::string_view resource, int rank, Duration time) {
-    if (time > Duration()) times_[{operation, resource, rank}] += time;
+    if (time <= Duration()) return;
+    std::vector<WorkShare>& shares = by_rank_[static_cast<std::size_t>(rank)];
+    for (WorkShare& share : shares) {
+      if (share.operation.data() != operation.data() || share.resource.data() != resource.data())
+        continue;
+      share.time += time;
+      return;
+    }
+    shares.push_back({operation, resource, time});
   }
 
   [[nodiscard]] std::vector<CriticalShare> longest_first() const {
+    std::map<std::tuple<std::string_view, std::string_view, int>, Duration> times;
+    for (std::size_t rank = 0; rank < by_rank_.size(); ++rank) {
+      for (const WorkShare& share : by_rank_[rank]) {
+        times[{share.operation, share.resource, static_cast<int>(rank)}] += share.time;
+      }
+    }
     std::vector<CriticalShare> out;
-    for (const auto& [key, time] : times_) {
+    for (const auto& [key, time] : times) {
       const auto& [operation, resource, rank] = key;
       out.push_back({std::string(operation), std::string(resource), rank, time});
     }
@@ -29,7 +46,7 @@ class Shares {
   }
 
  private:
-  std::map<std::tuple<std::string_view, std::string_view, int>, Duration> times_;
+  std::vector<std::vector<WorkShare>> by_rank_;
 };
 
 /// A chunk played once more on one GPU.
@@ -42,9 +59,7 @@ struct Replay {
 class Walk {
  public:
   Walk(const StepPlan& plan, const ColumnTimes& column)
-      : plan_(plan),
-        column_(column),
-        group_(static_cast<int>(column.gpus.size()) / plan.ranks()) {
+      : plan_(plan), column_(column), group_(static_cast<int>(column.gpus.size()) / plan.ranks()) {
     for (const auto& steps : plan.steps) {
       // Exchanges before each step, to find a chunk's among its group's.
       auto& before = exchanges_before_.emplace_back();
@@ -78,8 +93,7 @@ class Walk {
     return plan_.programs[static_cast<std::size_t>(step.program)];
   }
   [[nodiscard]] const PlayedStep& played_step() const {
-    return column_.record
-        .steps[static_cast<std::size_t>(gpu_)][static_cast<std::size_t>(step_)];
+    return column_.record.steps[static_cast<std::size_t>(gpu_)][static_cast<std::size_t>(step_)];
   }
   [[nodiscard]] const std::vector<Task>& tasks() const {
     const auto& steps = plan_.steps[static_cast<std::size_t>(gpu_ / group_)];
@@ -125,11 +139,9 @@ class Walk {
         PIPECAST_ASSERT(task > 0);
         --task;
       } while (here.spans[task].end != at || here.spans[task].start == at);
-      std::vector<WorkShare> work;
-      add_work(work, tasks()[task], at - here.spans[task].start);
-      for (const WorkShare& share : work) {
+      for_work(tasks()[task], at - here.spans[task].start, [&](const WorkShare& share) {
         shares.add(share.operation, share.resource, rank, share.time);
-      }
+      });
       at = here.spans[task].start;
       const int ordinal = here.ordinal[task];
       if (ordinal < 0) continue;
@@ -173,7 +185,7 @@ void add_optimizer(Shares& shares, const StepPlan& plan, int last_rank) {
 std::vector<CriticalShare> critical_path(const StepPlan& plan,
                                          const std::vector<ColumnTimes>& columns,
                                          const PathEnd& last) {
-  Shares shares;
+  Shares shares(plan.ranks());
   add_optimizer(shares, plan, last.rank);
   Walk(plan, columns[static_cast<std::size_t>(last.column)]).run(last, shares);
   return shares.longest_first();

@@ -23,8 +23,8 @@ Bytes scaled(Bytes bytes, double factor) {
 
 }  // namespace
 
-// What a GPU sends is the same for all, its own tokens; what it receives (in a combine the other way
-// round) follows the load.
+// What a GPU sends is the same for all, its own tokens; what it receives (in a combine the other
+// way round) follows the load.
 BusiestShares busiest_shares(const GroupLoad& load, const GroupLoad& even) {
   return {.nic = std::max(1.0, largest_share(load.node_copies, even.node_copies)),
           .copies = std::max(1.0, largest_share(load.received, even.received))};

@@ -53,7 +53,10 @@ struct LoadStatistics {
 
 /// What a group waits for in a layer, means over layers and micro-batches.
 struct BusiestLoad {
-  TaskLoad gpu;  ///< of the GPU with the most rows
+  TaskLoad alone;  ///< of the GPU with the most rows, where one micro-batch is in a chunk
+  /// Of the GPU with the most work in a layer of a pair, whose passes have loads of their own.
+  TaskLoad forward;
+  TaskLoad backward;
   std::array<double, kExchangeKinds> stretch = {1, 1, 1};
   double nic = 1;  ///< as BusiestShares
   LoadStatistics statistics{};

@@ -54,9 +54,9 @@ GpuConditions::GpuConditions(const Scenario& scenario, const PlanSpec& plan_spec
   }
   const VariationSpec& variation = scenario.variation;
   if (plan_spec.ep > 1) {
-    mean_delay_ = duration_from_seconds(
-        scenario.calibration.communication.peers_late_us.value * 1e-6 * variation.late_arrivals /
-        (harmonic(kMeasuredGroup) - 1));
+    mean_delay_ =
+        duration_from_seconds(scenario.calibration.communication.peers_late_us.value * 1e-6 *
+                              variation.late_arrivals / (harmonic(kMeasuredGroup) - 1));
     if (folded_) mean_delay_ = scaled(mean_delay_, harmonic(plan_spec.ep));
   }
   const int data_parallel = scenario.cluster.gpus() / (plan_spec.tp * plan_spec.cp * plan_spec.pp);
@@ -70,11 +70,10 @@ void GpuConditions::set_speeds(const VariationSpec& variation, int ranks, int da
   slowness_.assign(static_cast<std::size_t>(ranks * group_), 1);
   if (folded_) {
     const double slowest =
-        1 / std::max(kLeastSpeed,
-                     1 - variation.speed_deviation * expected_greatest_normal(gpus));
+        1 / std::max(kLeastSpeed, 1 - variation.speed_deviation * expected_greatest_normal(gpus));
     const double straggler = variation.stragglers > 0 ? variation.straggler_slowness : 1;
-    const double late = std::exp(jitter_ * expected_greatest_normal(data_parallel) -
-                                 jitter_ * jitter_ / 2);
+    const double late =
+        std::exp(jitter_ * expected_greatest_normal(data_parallel) - jitter_ * jitter_ / 2);
     std::fill(slowness_.begin(), slowness_.end(), slowest * straggler * late);
     return;
   }
@@ -83,8 +82,8 @@ void GpuConditions::set_speeds(const VariationSpec& variation, int ranks, int da
   Random draw(conditions.seed, "stragglers");
   const int stragglers = std::min(variation.stragglers, gpus);
   for (int i = 0; i < stragglers; ++i) {
-    const auto other = static_cast<std::size_t>(i) +
-                       draw.below(static_cast<std::uint64_t>(gpus - i));
+    const auto other =
+        static_cast<std::size_t>(i) + draw.below(static_cast<std::uint64_t>(gpus - i));
     std::swap(order[static_cast<std::size_t>(i)], order[other]);
   }
   std::vector<char> slow(order.size());

@@ -1,5 +1,5 @@
-/// What makes one GPU's chunk different from another's: loads, speed, chance. The same whenever it is
-/// asked for.
+/// What makes one GPU's chunk different from another's: loads, speed, chance. The same whenever it
+/// is asked for.
 #pragma once
 
 #include <optional>
@@ -15,6 +15,7 @@ struct StepConditions {
   SimulationMode mode = SimulationMode::kFull;
   const Router* router = nullptr;  ///< none: balanced
   std::uint64_t seed = 0;
+  bool explain = true;  ///< whether the critical path is wanted
 };
 
 /// Mean of the greatest of n standard normal numbers.

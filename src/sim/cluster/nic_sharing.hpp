@@ -92,10 +92,9 @@ class NicSharing {
   template <class Reschedule>
   void set_rate(std::uint32_t from, Time now, Reschedule&& reschedule) {
     Message& message = messages_[from];
-    const double rate =
-        std::min(left_by(static_cast<std::uint32_t>(from / group_size_)),
-                 left_by(static_cast<std::uint32_t>(message.to / group_size_)) /
-                     static_cast<double>(incoming_[message.to].size()));
+    const double rate = std::min(left_by(static_cast<std::uint32_t>(from / group_size_)),
+                                 left_by(static_cast<std::uint32_t>(message.to / group_size_)) /
+                                     static_cast<double>(incoming_[message.to].size()));
     if (rate == message.rate) return;
     const auto passed = static_cast<double>((now - message.since).count());
     message.left = std::max(0.0, message.left - passed * message.rate);
@@ -110,7 +109,7 @@ class NicSharing {
   std::vector<Message> messages_;                     // by sender
   std::vector<std::vector<std::uint32_t>> incoming_;  // senders, by receiver
   std::vector<double> use_;                           // by group
-  std::vector<int> touching_;  // messages from or to GPUs of a group
+  std::vector<int> touching_;                         // messages from or to GPUs of a group
 };
 
 }  // namespace pipecast

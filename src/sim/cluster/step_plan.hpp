@@ -76,7 +76,7 @@ struct StepPlan {
   RoutingStatistics routing;
   std::vector<std::vector<int>> moe_layer;  ///< [stage][position] counted over all stages; -1: none
   int moe_layers = 0;
-  int microbatches = 0;                           ///< of all directions
+  int microbatches = 0;  ///< of all directions
   std::array<PlannedExchange, kExchangeKinds> exchanges{};
   BusiestLoad busiest;  ///< expected of an expert-parallel group; folded mode goes at its pace
 

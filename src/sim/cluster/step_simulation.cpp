@@ -11,12 +11,12 @@ namespace {
 class StepEnd {
  public:
   StepEnd(const Scenario& scenario, const StepPlan& plan, const std::vector<ColumnTimes>& columns,
-          SimulationMode mode)
+          const StepConditions& conditions)
       : scenario_(scenario),
         plan_(plan),
         columns_(columns),
         group_(columns.front().gpus.size() / static_cast<std::size_t>(plan.ranks())),
-        mode_(mode) {}
+        conditions_(conditions) {}
 
   StepTimes result(StepTrace* trace) {
     const PathEnd last = finish(trace);
@@ -25,7 +25,7 @@ class StepEnd {
     out.simulated_gpus = plan_.ranks() * replicas();
     for (const ColumnTimes& column : columns_) out.events += column.events;
     for (int rank = 0; rank < plan_.ranks(); ++rank) out.ranks.push_back(rank_times(rank));
-    out.critical_path = critical_path(plan_, columns_, last);
+    if (conditions_.explain) out.critical_path = critical_path(plan_, columns_, last);
     count_links(out);
     out.loads = load_statistics();
     return out;
@@ -146,7 +146,8 @@ class StepEnd {
 
   [[nodiscard]] LoadStatistics load_statistics() const {
     LoadStatistics out = plan_.busiest.statistics;
-    if (mode_ == SimulationMode::kFolded || !columns_.front().conditions->loads()) return out;
+    if (conditions_.mode == SimulationMode::kFolded || !columns_.front().conditions->loads())
+      return out;
     out = {.expert_max_over_mean = 0, .gpu_max_over_mean = 0, .nodes_per_token = 0};
     const auto share = 1 / static_cast<double>(columns_.size());
     for (const ColumnTimes& column : columns_) {
@@ -162,7 +163,7 @@ class StepEnd {
   const StepPlan& plan_;
   const std::vector<ColumnTimes>& columns_;
   std::size_t group_;
-  SimulationMode mode_;
+  const StepConditions& conditions_;
   Time end_;
 };
 
@@ -171,11 +172,10 @@ class StepEnd {
 StepTimes simulate_step(const Scenario& scenario, const PlanSpec& plan_spec, const StepPlan& plan,
                         const Schedule& schedule, const StepConditions& conditions,
                         StepTrace* trace, const ForEach& for_each) {
-  const int data_parallel =
-      scenario.cluster.gpus() / (plan_spec.tp * plan_spec.cp * plan_spec.pp);
+  const int data_parallel = scenario.cluster.gpus() / (plan_spec.tp * plan_spec.cp * plan_spec.pp);
   const bool folded = conditions.mode == SimulationMode::kFolded;
-  std::vector<ColumnTimes> columns(
-      folded ? 1 : static_cast<std::size_t>(data_parallel / plan_spec.ep));
+  std::vector<ColumnTimes> columns(folded ? 1
+                                          : static_cast<std::size_t>(data_parallel / plan_spec.ep));
   const auto play = [&](std::size_t column) {
     columns[column] = simulate_column(scenario, plan_spec, plan, schedule, conditions,
                                       static_cast<int>(column), column == 0 ? trace : nullptr);
@@ -185,7 +185,7 @@ StepTimes simulate_step(const Scenario& scenario, const PlanSpec& plan_spec, con
   } else {
     for (std::size_t column = 0; column < columns.size(); ++column) play(column);
   }
-  return StepEnd(scenario, plan, columns, conditions.mode).result(trace);
+  return StepEnd(scenario, plan, columns, conditions).result(trace);
 }
 
 }  // namespace pipecast

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/assert.hpp"
-#include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
 
@@ -162,17 +161,6 @@ void add_share(std::vector<WorkShare>& shares, const WorkShare& added) {
   shares.push_back(added);
 }
 
-void add_work(std::vector<WorkShare>& shares, const Task& task, Duration took) {
-  Duration left = took;
-  for (std::size_t i = 0; i < task.work.size(); ++i) {
-    WorkShare share = task.work[i];
-    const bool last = i + 1 == task.work.size();
-    share.time = last ? left : std::min(left, stretched(share.time, task.times.time.front(), took));
-    left -= share.time;
-    add_share(shares, share);
-  }
-}
-
 std::vector<WorkShare> critical_work(const std::vector<Task>& tasks,
                                      const std::vector<TaskSpan>& spans) {
   std::vector<WorkShare> out;
@@ -181,7 +169,8 @@ std::vector<WorkShare> critical_work(const std::vector<Task>& tasks,
   // Whatever starts, starts when something else ends, or at the beginning.
   for (std::size_t i = tasks.size(); i-- > 0;) {
     if (spans[i].end != end) continue;
-    add_work(out, tasks[i], spans[i].end - spans[i].start);
+    for_work(tasks[i], spans[i].end - spans[i].start,
+             [&out](const WorkShare& share) { add_share(out, share); });
     end = spans[i].start;
     if (end == Time()) break;
   }

@@ -1,6 +1,7 @@
 /// A chunk as its stretches of kernels between points of synchronisation, and one GPU playing it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/random.hpp"
 #include "model/specs/plan.hpp"
 #include "sim/gpu/load_curve.hpp"
+#include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
 
@@ -24,9 +26,9 @@ void add_share(std::vector<WorkShare>& shares, const WorkShare& added);
 /// A stretch of kernels on one stream between points of synchronisation. A stream runs its tasks in
 /// order; the side stream's kernels belong to the compute stream's tasks.
 struct Task {
-  TaskTimes times{};  ///< at balanced routing, or at any if there is no curve
+  TaskTimes times{};                 ///< at balanced routing, or at any if there is no curve
   const LoadCurve* curve = nullptr;  ///< at other loads
-  int slot = -1;  ///< layer whose load decides: the forward's from 0, then the backward's
+  int slot = -1;   ///< layer whose load decides: the forward's from 0, then the backward's
   int after = -1;  ///< a task that must have ended, besides the stream's previous one; -1: none
   bool communication = false;
   bool collective = false;  ///< starts when the whole expert-parallel group has arrived
@@ -82,8 +84,8 @@ class ChunkPlay {
     bool communication = false;
     std::size_t next = 0;  ///< the task that runs, or the next one
     bool running = false;
-    Duration whole{};  ///< its time at the present speed
-    Duration left{};   ///< of that
+    Duration whole{};   ///< its time at the present speed
+    Duration left{};    ///< of that
     double factor = 1;  ///< of its GPU and of jitter
   };
 
@@ -112,9 +114,19 @@ class ChunkPlay {
 /// @param loads  by slot; none: balanced
 std::vector<TaskSpan> play_alone(const std::vector<Task>& tasks, const TaskLoad* loads = nullptr);
 
-/// The work of a task that took longer or shorter than beside nothing; what rounding leaves goes to
-/// its last share.
-void add_work(std::vector<WorkShare>& shares, const Task& task, Duration took);
+/// Calls function(WorkShare) for the work of a task that took longer or shorter than beside
+/// nothing; what rounding leaves goes to its last share.
+template <class Function>
+void for_work(const Task& task, Duration took, Function&& function) {
+  Duration left = took;
+  for (std::size_t i = 0; i < task.work.size(); ++i) {
+    WorkShare share = task.work[i];
+    const bool last = i + 1 == task.work.size();
+    share.time = last ? left : std::min(left, stretched(share.time, task.times.time.front(), took));
+    left -= share.time;
+    function(share);
+  }
+}
 
 /// What the time of a chunk consists of: back from its end, always to the task that was waited for.
 std::vector<WorkShare> critical_work(const std::vector<Task>& tasks,

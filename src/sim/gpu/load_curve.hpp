@@ -72,8 +72,9 @@ class LoadCurve {
   [[nodiscard]] Place place(double rows) const {
     const double position = rows * kSteps;
     const auto last = static_cast<double>(samples_.size() - 2);
-    const auto below =
-        static_cast<std::size_t>(position < 0 ? 0.0 : position < last ? position : last);
+    const auto below = static_cast<std::size_t>(position < 0      ? 0.0
+                                                : position < last ? position
+                                                                  : last);
     return {below, position - static_cast<double>(below)};
   }
   static Duration value(Duration below, Duration above, Duration by_received, double share,

@@ -218,8 +218,8 @@ const std::vector<Segment>& Segments::at(LayerKind kind, Phase phase, bool split
   if (load.routed_tokens == even.routed_tokens && load.received_tokens == even.received_tokens) {
     return balanced(kind, phase, split);
   }
-  const auto [known, fresh] = at_load_.try_emplace(
-      {kind, phase, split, load.routed_tokens, load.received_tokens});
+  const auto [known, fresh] =
+      at_load_.try_emplace({kind, phase, split, load.routed_tokens, load.received_tokens});
   if (fresh) known->second = sums(kernels_.launches(kind, phase, split, load));
   return known->second;
 }
@@ -231,7 +231,7 @@ double Segments::rows_share(double routed_tokens) const {
 }
 
 const std::vector<std::shared_ptr<const LoadCurve>>& Segments::curves(LayerKind kind, Phase phase,
-                                                                bool split) {
+                                                                      bool split) {
   const auto [known, fresh] = curves_.try_emplace(Key{kind, phase, split});
   std::vector<std::shared_ptr<const LoadCurve>>& out = known->second;
   if (!fresh) return out;

@@ -42,7 +42,8 @@ class Segments {
   const std::vector<Segment>& at(LayerKind kind, Phase phase, bool split, const LayerLoad& load);
 
   /// At any load, one for each segment; none for segments whose times do not depend on it.
-  const std::vector<std::shared_ptr<const LoadCurve>>& curves(LayerKind kind, Phase phase, bool split);
+  const std::vector<std::shared_ptr<const LoadCurve>>& curves(LayerKind kind, Phase phase,
+                                                              bool split);
 
   /// Rows of a GPU's experts as a curve counts them: over the balanced load's, less what rounding
   /// up to blocks adds on average.
