@@ -311,7 +311,12 @@ GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double ca
   GroupLoad out;
   out.received = distinct_tokens(gpus_, weights, choice, rows, random);
   out.node_copies = distinct_tokens(nodes_, weights, choice, rows, random);
+  const double wanted = std::accumulate(rows.begin(), rows.end(), 0.0);
+  out.expert_max_over_mean =
+      *std::max_element(rows.begin(), rows.end()) * static_cast<double>(experts_) / wanted;
   if (capacity_factor > 0) drop(capacity_factor, rows, out);
+  out.nodes_per_token =
+      std::accumulate(out.node_copies.begin(), out.node_copies.end(), 0.0) / tokens;
   out.rows.resize(gpus_.count);
   for (std::size_t gpu = 0; gpu < gpus_.count; ++gpu) {
     const auto first = rows.begin() + static_cast<std::ptrdiff_t>(gpu * gpus_.held);

@@ -1,7 +1,5 @@
 #include "model/routing/router.hpp"
 
-#include <numeric>
-
 #include "base/assert.hpp"
 #include "base/registry.hpp"
 
@@ -32,12 +30,6 @@ std::vector<double> Router::popularity(int group, int layer, int micro_batch) co
 GroupLoad Router::draw(int group, int layer, int micro_batch) const {
   Random random = draw_generator(seed_, "routing", group, layer, micro_batch);
   return sampler_.sample(popularity(group, layer, micro_batch), capacity_factor_, &random);
-}
-
-double Router::nodes_per_token() const {
-  const double copies =
-      std::accumulate(balanced_.node_copies.begin(), balanced_.node_copies.end(), 0.0);
-  return copies / static_cast<double>(group_.all_tokens());
 }
 
 }  // namespace pipecast

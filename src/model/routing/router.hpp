@@ -31,7 +31,7 @@ class Router {
   [[nodiscard]] std::vector<double> popularity(int group, int layer, int micro_batch) const;
 
   /// Mean number of nodes that hold one of a balanced token's experts, its own included.
-  [[nodiscard]] double nodes_per_token() const;
+  [[nodiscard]] double nodes_per_token() const { return balanced_.nodes_per_token; }
   [[nodiscard]] int layers() const { return layers_; }
   [[nodiscard]] const RoutingGroup& group() const { return group_; }
 

@@ -32,6 +32,7 @@ Json value_schema(const BatchRamp* type, const Range& range);
 void describe(Fields& f, PhaseSpec& phase);
 void describe(Fields& f, RecipeSpec& recipe);
 
+void describe(Fields& f, BiasRuleSpec& bias);
 void describe(Fields& f, RoutingSpec& routing);
 
 void describe(Fields& f, Constant& constant);
