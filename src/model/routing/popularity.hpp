@@ -10,11 +10,21 @@
 
 namespace pipecast {
 
+/// Counts of tokens that used an expert, as traces/routing/README.md describes them.
+struct RecordedLoads {
+  int steps = 0;  ///< stand for micro-batches
+  int layers = 0;
+  int groups = 0;
+  int experts = 0;
+  std::vector<double> tokens;  ///< [step][layer][group][expert]
+};
+
 /// What a popularity is drawn for.
 struct PopularityScope {
   int experts = 0;
   int layers = 0;  ///< mixture-of-experts layers, those of multi-token prediction last
   std::uint64_t seed = 0;
+  const RecordedLoads* recorded = nullptr;  ///< trace; copied
 };
 
 /// A popularity is a weight relative to the mean of 1: the rate at which an expert comes up near
@@ -28,6 +38,9 @@ class Popularity {
 
   /// Weights of all experts, a function of its arguments alone.
   virtual void draw(int group, int layer, int micro_batch, std::vector<double>& weights) const = 0;
+
+  /// Weights over a whole batch, to which the bias rule answers.
+  virtual void mean(int layer, std::vector<double>& weights) const = 0;
 };
 
 /// One way to draw it, in a file and registered under a name of its own.

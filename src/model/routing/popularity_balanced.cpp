@@ -15,6 +15,7 @@ class Balanced : public Popularity {
   void draw(int, int, int, std::vector<double>& weights) const override {
     weights.assign(experts_, 1);
   }
+  void mean(int, std::vector<double>& weights) const override { weights.assign(experts_, 1); }
 
  private:
   std::size_t experts_;

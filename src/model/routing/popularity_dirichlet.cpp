@@ -40,6 +40,9 @@ class Dirichlet : public Popularity {
     for (double& w : weights) w = gamma(random, concentration_);
     normalise(weights);
   }
+  void mean(int, std::vector<double>& weights) const override {
+    weights.assign(static_cast<std::size_t>(scope_.experts), 1);
+  }
 
  private:
   double concentration_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/routing/aggregate_sampler.hpp"
+#include "model/routing/bias_rule.hpp"
 #include "model/routing/group_load.hpp"
 #include "model/routing/popularity.hpp"
 #include "model/specs/model.hpp"
@@ -18,20 +19,26 @@ namespace pipecast {
 class Router {
  public:
   /// @throws Error if the routing's or the group's numbers do not fit the model
+  /// @param recorded  what spec.trace holds; null where the distribution is another one
   Router(const ModelSpec& model, const RoutingSpec& spec, const RoutingGroup& group,
-         std::uint64_t seed);
+         std::uint64_t seed, const RecordedLoads* recorded = nullptr);
 
+  /// Loads of one micro-batch; without noise where the distribution is `balanced`, which stands for
+  /// routing that is forced to be even.
   /// @param layer  0 .. layers()-1, those of multi-token prediction last
   [[nodiscard]] GroupLoad draw(int group, int layer, int micro_batch) const;
 
   /// The expectation when every expert is as popular as any other.
   [[nodiscard]] const GroupLoad& balanced() const { return balanced_; }
 
-  /// Popularity of the experts behind draw().
+  /// Popularity of the experts behind draw(), before any bias.
   [[nodiscard]] std::vector<double> popularity(int group, int layer, int micro_batch) const;
 
   /// Mean number of nodes that hold one of a balanced token's experts, its own included.
   [[nodiscard]] double nodes_per_token() const { return balanced_.nodes_per_token; }
+  /// MaxVio over the steps of the bias rule before the simulated one, of one layer.
+  [[nodiscard]] const BiasHistory& bias(int layer) const;
+  [[nodiscard]] const AggregateSampler& sampler() const { return sampler_; }
   [[nodiscard]] int layers() const { return layers_; }
   [[nodiscard]] const RoutingGroup& group() const { return group_; }
 
@@ -42,6 +49,8 @@ class Router {
   double capacity_factor_;
   AggregateSampler sampler_;
   std::unique_ptr<const Popularity> popularity_;
+  bool even_;                      // every draw is the balanced one
+  std::vector<BiasHistory> bias_;  // [layer]; empty without the rule
   GroupLoad balanced_;
 };
 
