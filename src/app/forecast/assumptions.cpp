@@ -67,6 +67,8 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"communication.copy_us", &c.communication.copy_us},
       {"communication.sum_copy", &c.communication.sum_copy},
       {"communication.node_copy", &c.communication.node_copy},
+      {"communication.first_tokens", &c.communication.first_tokens},
+      {"communication.chunk_tokens", &c.communication.chunk_tokens},
       {"communication.layout_cycles", &c.communication.layout_cycles},
       {"contention.dispatch", &c.contention.dispatch},
       {"contention.cached_dispatch", &c.contention.cached_dispatch},
