@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "model/ops/kernel_cost.hpp"
 
 namespace pipecast {
@@ -156,18 +159,40 @@ const std::vector<Resource>& resources() {
        [](ClusterSpec& c, double f) {
          c.gpu.bf16_flop_per_clock_per_sm *= f;
          c.gpu.fp8_flop_per_clock_per_sm *= f;
+         return f;
+       }},
+      {"sm_count",
+       [](ClusterSpec& c, double f) {
+         const int before = c.gpu.sm_count;
+         c.gpu.sm_count += std::max(1, static_cast<int>(std::lround(before * (f - 1))));
+         return static_cast<double>(c.gpu.sm_count) / before;
        }},
       {"hbm_bandwidth",
-       [](ClusterSpec& c, double f) { c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f; }},
+       [](ClusterSpec& c, double f) {
+         c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f;
+         return f;
+       }},
       {"nvlink_bandwidth",
-       [](ClusterSpec& c, double f) { c.nvlink.bandwidth = c.nvlink.bandwidth * f; }},
-      {"nic_bandwidth", [](ClusterSpec& c, double f) { c.nic.bandwidth = c.nic.bandwidth * f; }},
-      {"pcie_bandwidth", [](ClusterSpec& c, double f) { c.pcie.bandwidth = c.pcie.bandwidth * f; }},
+       [](ClusterSpec& c, double f) {
+         c.nvlink.bandwidth = c.nvlink.bandwidth * f;
+         return f;
+       }},
+      {"nic_bandwidth",
+       [](ClusterSpec& c, double f) {
+         c.nic.bandwidth = c.nic.bandwidth * f;
+         return f;
+       }},
+      {"pcie_bandwidth",
+       [](ClusterSpec& c, double f) {
+         c.pcie.bandwidth = c.pcie.bandwidth * f;
+         return f;
+       }},
       {"network_latency",
        [](ClusterSpec& c, double f) {
          for (Duration* latency : {&c.nvlink.latency, &c.nic.latency, &c.fabric.spine_latency}) {
            *latency = duration_from_picoseconds(static_cast<double>(latency->count()) / f);
          }
+         return f;
        }},
   };
   return kResources;

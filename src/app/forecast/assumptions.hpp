@@ -23,10 +23,12 @@ std::vector<NamedConstant> ranges_of(Scenario& scenario);
 /// @param plan  of the main phase
 std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec& plan);
 
-/// A resource of the cluster that can be made better by a factor.
+/// A resource of the cluster that can be made better.
 struct Resource {
   std::string name;
-  void (*improve)(ClusterSpec& cluster, double factor);
+  /// @param factor  by which it is to be better
+  /// @return by how much it is: SMs come whole
+  double (*improve)(ClusterSpec& cluster, double factor);
 };
 const std::vector<Resource>& resources();
 

@@ -210,7 +210,25 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const Phas
   }
 }
 
+Duration mean_over_ranks(const StepTimes& times, TimeCategory category) {
+  Duration sum;
+  for (const RankTimes& rank : times.ranks) {
+    sum += rank.breakdown[static_cast<std::size_t>(category)];
+  }
+  return Duration(sum.count() / static_cast<std::int64_t>(times.ranks.size()));
+}
+
+/// Mean over ranks.
+Duration optimizer_collectives(const StepPlan& plan) {
+  Duration sum;
+  for (const OptimizerPlan& optimizer : plan.optimizer) {
+    sum += optimizer.reduce_scatter + plan.norm_all_reduce + optimizer.all_gather;
+  }
+  return Duration(sum.count() / static_cast<std::int64_t>(plan.optimizer.size()));
+}
+
 /// Moves one assumption at a time to the ends of its range; independent deviations add in squares.
+/// What uneven routing and unequal GPUs cost follows from the step without them.
 void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const PhaseRouting& routing,
                        const ForecastOptions& options, Forecast& out) {
   const int batch = main.global_batch_size->to;
@@ -231,19 +249,27 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
   }
   const std::size_t first_resource = variations.size();
   constexpr double kPercent = 0.01;
+  std::vector<double> improvements;
   for (const Resource& resource : resources()) {
     variations.push_back({scenario, &main, batch});
-    resource.improve(variations.back().scenario.cluster, 1 + kPercent);
+    improvements.push_back(
+        resource.improve(variations.back().scenario.cluster, 1 + kPercent) - 1);
   }
+  const std::size_t even_routing = variations.size();
+  variations.push_back({scenario, &main, batch});
+  variations.back().routing = {routing.of(main.plan).even, nullptr};
+  const std::size_t equal_gpus = variations.size();
+  variations.push_back({scenario, &main, batch});
+  variations.back().scenario.variation = {.late_arrivals = 0};
   simulate(variations, routing, options);
   for (const Variation& v : variations) out.events += v.events;
 
   const double base = variations.front().step_s;
+  const auto change = [&](std::size_t i) { return variations[i].step_s / base - 1; };
   double faster = 0;
   double slower = 0;
   for (std::size_t i = 1; i < first_resource; ++i) {
-    const double change = variations[i].step_s / base - 1;
-    (change < 0 ? faster : slower) += change * change;
+    (change(i) < 0 ? faster : slower) += change(i) * change(i);
   }
   const double low = 1 - std::sqrt(faster);
   const double high = 1 + std::sqrt(slower);
@@ -253,13 +279,19 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
   double published_cost = 0;
   for (const PhaseForecast& phase : out.phases)
     published_cost += phase.simulated ? 0 : phase.cost.count();
-  out.step_time_s = interval(step_seconds(out.step), 0);
+  const double step_s = step_seconds(out.step);
+  out.step_time_s = interval(step_s, 0);
   out.gpu_hours_per_trillion = interval(out.gpu_hours_per_trillion_tokens, 0);
   out.cost_usd = interval(out.total.cost.count(), published_cost);
   for (std::size_t i = 0; i < resources().size(); ++i) {
-    const double change = variations[first_resource + i].step_s / base - 1;
-    out.sensitivities.push_back({resources()[i].name, change / kPercent});
+    out.sensitivities.push_back(
+        {resources()[i].name, change(first_resource + i) / improvements[i]});
   }
+  out.lost.routing_imbalance_s = -change(even_routing) * step_s;
+  out.lost.variation_s = -change(equal_gpus) * step_s;
+  out.lost.pipeline_transfers_s =
+      to_seconds(mean_over_ranks(out.step.times, TimeCategory::kCommunicationExposed));
+  out.lost.optimizer_collectives_s = to_seconds(optimizer_collectives(out.step.plan));
 }
 
 }  // namespace

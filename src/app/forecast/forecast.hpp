@@ -56,6 +56,15 @@ struct Sensitivity {
   double step_percent_per_percent = 0;
 };
 
+/// Parts of the step that would not be there in a more perfect world. The first two are the
+/// difference to a step without the cause, in folded mode and as a part of the step.
+struct LostTime {
+  double routing_imbalance_s = 0;
+  double variation_s = 0;  ///< GPUs that are slow or late
+  double pipeline_transfers_s = 0;     ///< waiting for a message on its way; mean over ranks
+  double optimizer_collectives_s = 0;  ///< mean over ranks
+};
+
 struct Provenance {
   std::string operation;
   std::string kind;  ///< calibrated, public, modelled
@@ -87,6 +96,7 @@ struct Forecast {
   Interval cost_usd;
   std::vector<Assumption> assumptions;
   std::vector<Sensitivity> sensitivities;
+  LostTime lost;
   std::vector<Provenance> provenance;
   std::uint64_t events = 0;  ///< of all simulated steps: the main one, other batches, assumptions
 };

@@ -21,6 +21,12 @@ Json overlap_json(const OverlapTimes& overlap) {
           {"waiting_for_peers", to_seconds(overlap.waiting_for_peers)}};
 }
 
+Json finish_json(const FinishTimes& finish) {
+  return {{"earliest", to_seconds(finish.earliest)},
+          {"mean", to_seconds(finish.mean)},
+          {"latest", to_seconds(finish.latest)}};
+}
+
 Json memory_json(const RankMemory& memory, Bytes capacity) {
   return {{"weights", memory.weights.count()},
           {"gradients", memory.gradients.count()},
@@ -32,7 +38,7 @@ Json memory_json(const RankMemory& memory, Bytes capacity) {
           {"capacity", capacity.count()}};
 }
 
-Json step_json(const Scenario& scenario, const StepForecast& step) {
+Json step_json(const Scenario& scenario, const StepForecast& step, const LostTime& lost) {
   constexpr double kSecondsPerDay = 86400;
   const double time_s = to_seconds(step.times.time);
   Json out = {
@@ -42,7 +48,12 @@ Json step_json(const Scenario& scenario, const StepForecast& step) {
       {"schedule", step.schedule},
       {"micro_batches", step.microbatches},
       {"breakdown_s", breakdown_json(mean_breakdown(step.times))},
-      {"overlap_s", overlap_json(mean_overlap(step.times))}};
+      {"overlap_s", overlap_json(mean_overlap(step.times))},
+      {"lost_s",
+       {{"routing_imbalance", lost.routing_imbalance_s},
+        {"variation", lost.variation_s},
+        {"pipeline_transfers", lost.pipeline_transfers_s},
+        {"optimizer_collectives", lost.optimizer_collectives_s}}}};
   Json ranks = Json::array();
   for (std::size_t rank = 0; rank < step.times.ranks.size(); ++rank) {
     ranks.push_back(
@@ -50,6 +61,7 @@ Json step_json(const Scenario& scenario, const StepForecast& step) {
          {"time_s", time_s},
          {"breakdown_s", breakdown_json(step.times.ranks[rank].breakdown)},
          {"overlap_s", overlap_json(step.times.ranks[rank].overlap)},
+         {"finish_s", finish_json(step.times.ranks[rank].finish)},
          {"memory_bytes", memory_json(step.memory[rank], scenario.cluster.gpu.hbm_capacity)}});
   }
   out["ranks"] = std::move(ranks);
@@ -164,7 +176,7 @@ nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& for
               {"mode", name_of(mode)},
               {"seed", seed},
               {"config", config}};
-  out["step"] = step_json(scenario, step);
+  out["step"] = step_json(scenario, step, forecast.lost);
   out["parameters"] = {{"total", forecast.parameters.total},
                        {"activated", forecast.parameters.activated},
                        {"per_rank", forecast.parameters_per_rank}};
@@ -186,11 +198,13 @@ nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& for
     out["provenance"].push_back(
         {{"operation", p.operation}, {"kind", p.kind}, {"source", p.source}});
   }
-  // Balanced routing: every expert and every GPU has the mean load.
-  out["routing"] = {{"expert_load_max_over_mean", 1.0},
-                    {"gpu_load_max_over_mean", 1.0},
-                    {"nodes_per_token_mean", step.plan.routing.nodes_per_token}};
-  out["network"] = {{"nvlink", link_json(step.times.nvlink)}, {"nic", link_json(step.times.nic)}};
+  const LoadStatistics& loads = step.times.loads;
+  out["routing"] = {{"expert_load_max_over_mean", loads.expert_max_over_mean},
+                    {"gpu_load_max_over_mean", loads.gpu_max_over_mean},
+                    {"nodes_per_token_mean", loads.nodes_per_token}};
+  out["network"] = {{"nvlink", link_json(step.times.nvlink)},
+                    {"nic", link_json(step.times.nic)},
+                    {"pcie", link_json(step.times.pcie)}};
   out["simulator"] = {{"wall_s", cost.wall_s},
                       {"events", forecast.events},
                       {"events_per_s", static_cast<double>(forecast.events) / cost.wall_s},

@@ -64,6 +64,21 @@ Json overlap() {
                    "seconds of communication inside chunks");
 }
 
+Json finish() {
+  return described(object({{"earliest", amount()}, {"mean", amount()}, {"latest", amount()}}),
+                   "when the rank's GPUs, one of every data-parallel rank, end their last pass");
+}
+
+Json lost() {
+  return described(object({{"routing_imbalance", number()},
+                           {"variation", number()},
+                           {"pipeline_transfers", amount()},
+                           {"optimizer_collectives", amount()}}),
+                   "seconds of the step that uneven routing and slow or late GPUs cost (difference "
+                   "to a folded step without them), that ranks wait for messages on their way, and "
+                   "that the optimizer's collectives take");
+}
+
 Json memory() {
   return object({{"weights", count()},
                  {"gradients", count()},
@@ -80,6 +95,7 @@ Json step() {
                             {"time_s", amount()},
                             {"breakdown_s", breakdown()},
                             {"overlap_s", overlap()},
+                            {"finish_s", finish()},
                             {"memory_bytes", memory()}});
   return object({{"time_s", described(amount(), "seconds of simulated time")},
                  {"tokens", count()},
@@ -88,6 +104,7 @@ Json step() {
                  {"micro_batches", described(count(), "per data-parallel rank")},
                  {"breakdown_s", described(breakdown(), "mean over pipeline ranks, seconds")},
                  {"overlap_s", overlap()},
+                 {"lost_s", lost()},
                  {"ranks", list(rank)}});
 }
 
@@ -146,7 +163,7 @@ Json provenance() {
 
 Json network() {
   const Json link = object({{"bytes", count()}, {"busy_fraction", fraction()}});
-  return object({{"nvlink", link}, {"nic", link}});
+  return object({{"nvlink", link}, {"nic", link}, {"pcie", link}});
 }
 
 Json simulator() {

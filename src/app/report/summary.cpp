@@ -28,6 +28,24 @@ MoneyUnit money_unit(double usd) {
   return {};
 }
 
+/// Critical path by operation and resource, over all ranks; longest first.
+std::vector<CriticalShare> merged_path(const StepTimes& times) {
+  std::vector<CriticalShare> merged;
+  for (const CriticalShare& share : times.critical_path) {
+    const auto same = std::find_if(merged.begin(), merged.end(), [&](const CriticalShare& m) {
+      return m.operation == share.operation && m.resource == share.resource;
+    });
+    if (same == merged.end()) {
+      merged.push_back(share);
+    } else {
+      same->time += share.time;
+    }
+  }
+  std::stable_sort(merged.begin(), merged.end(),
+                   [](const auto& a, const auto& b) { return a.time > b.time; });
+  return merged;
+}
+
 void print_headline(const Scenario& scenario, const Forecast& f, SimulationMode mode) {
   const StepForecast& step = f.step;
   fmt::print("{}: {} on {} {} ({} mode, {} GPUs simulated)\n\n", scenario.name, scenario.model.name,
@@ -62,10 +80,48 @@ void print_breakdown(const StepTimes& times) {
                percent(to_seconds(mean[c]) / to_seconds(times.time)), std::string(1, kLetters[c])});
   }
   fmt::print("{}\n", table.text());
+}
+
+/// One sentence each: what is hidden, what holds the step back, which 1 % helps most.
+void print_findings(const Forecast& f) {
+  const StepTimes& times = f.step.times;
   const OverlapTimes overlap = mean_overlap(times);
-  fmt::print(
-      "All-to-alls take {:.3f} s of a GPU's step, {:.3f} s of it hidden behind computation.\n\n",
-      to_seconds(overlap.communication), to_seconds(overlap.hidden));
+  if (overlap.communication > Duration()) {
+    fmt::print(
+        "Hidden: of {:.3f} s that all-to-alls take on a GPU, {} passes behind computation; a GPU "
+        "waits {:.3f} s\nfor its peers.\n",
+        to_seconds(overlap.communication),
+        percent(to_seconds(overlap.hidden) / to_seconds(overlap.communication)),
+        to_seconds(overlap.waiting_for_peers));
+  }
+  const double step_s = to_seconds(times.time);
+  fmt::print("Lost: ");
+  std::string separator;
+  const auto lost = [&](const char* cause, double seconds) {
+    fmt::print("{}{:.3f} s ({}) to {}", separator, seconds, percent(seconds / step_s), cause);
+    separator = ", ";
+  };
+  lost("uneven routing", f.lost.routing_imbalance_s);
+  lost("slow or late GPUs", f.lost.variation_s);
+  fmt::print(",\n");
+  separator.clear();
+  lost("waiting for pipeline messages", f.lost.pipeline_transfers_s);
+  lost("the optimizer's collectives", f.lost.optimizer_collectives_s);
+  fmt::print(".\n");
+  const std::vector<CriticalShare> path = merged_path(times);
+  if (!path.empty()) {
+    fmt::print("Held back: {} of the step's critical path is {}, limited by {}.\n",
+               percent(to_seconds(path.front().time) / step_s), path.front().operation,
+               path.front().resource);
+  }
+  const auto best = std::min_element(
+      f.sensitivities.begin(), f.sensitivities.end(), [](const auto& a, const auto& b) {
+        return a.step_percent_per_percent < b.step_percent_per_percent;
+      });
+  if (best != f.sensitivities.end()) {
+    fmt::print("Helps most: 1 % more {} changes the step by {:+.2f} %.\n\n", best->resource,
+               best->step_percent_per_percent);
+  }
 }
 
 void print_ranks(const Scenario& scenario, const StepForecast& step) {
@@ -101,20 +157,7 @@ void print_phases(const Forecast& f) {
 }
 
 void print_critical_path(const StepTimes& times) {
-  // By operation and resource, over all ranks.
-  std::vector<CriticalShare> merged;
-  for (const CriticalShare& share : times.critical_path) {
-    const auto same = std::find_if(merged.begin(), merged.end(), [&](const CriticalShare& m) {
-      return m.operation == share.operation && m.resource == share.resource;
-    });
-    if (same == merged.end()) {
-      merged.push_back(share);
-    } else {
-      same->time += share.time;
-    }
-  }
-  std::stable_sort(merged.begin(), merged.end(),
-                   [](const auto& a, const auto& b) { return a.time > b.time; });
+  std::vector<CriticalShare> merged = merged_path(times);
   constexpr std::size_t kRows = 8;
   merged.resize(std::min(merged.size(), kRows));
   Table table({"longest on the critical path", "limited by", "s", "share"}, {1});
@@ -138,6 +181,7 @@ void print_summary(const Scenario& scenario, const Forecast& forecast, Simulatio
                    const SimulatorCost& cost) {
   print_headline(scenario, forecast, mode);
   print_breakdown(forecast.step.times);
+  print_findings(forecast);
   print_ranks(scenario, forecast.step);
   print_phases(forecast);
   print_critical_path(forecast.step.times);

@@ -94,6 +94,7 @@ class Column {
     engine_.run([this](const Event& event) { handle(event); });
     engine_.assert_drained();
     require_finished();
+    assert_conserved();
     out_.events = engine_.processed();
     out_.conditions = std::move(conditions_);
     return std::move(out_);
@@ -369,7 +370,6 @@ class Column {
   void require_finished() const {
     for (std::uint32_t index = 0; index < gpus_.size(); ++index) {
       const Gpu& gpu = gpus_[index];
-      PIPECAST_ASSERT(gpu.queue.empty());
       if (gpu.step == static_cast<std::int32_t>(steps_of(index).size())) continue;
       const Step& stuck =
           schedule_
@@ -378,6 +378,15 @@ class Column {
           fmt::format("the schedule deadlocks: pipeline rank {} waits forever before {}",
                       rank_of(index), to_text(stuck)));
     }
+  }
+
+  /// What was sent has arrived, and nobody waits for an exchange.
+  void assert_conserved() const {
+    for (std::size_t slot = 0; slot < sent_.size(); ++slot) {
+      PIPECAST_ASSERT((sent_[slot] != kNotSent) == (arrived_[slot] != 0));
+    }
+    for (const Gpu& gpu : gpus_) PIPECAST_ASSERT(gpu.queue.empty() && !gpu.running);
+    for (const Group& group : groups_) PIPECAST_ASSERT(group.arrived == 0 && !group.exchanging);
   }
 
   struct Sender {

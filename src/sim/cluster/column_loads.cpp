@@ -1,8 +1,24 @@
 #include "sim/cluster/column_loads.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/assert.hpp"
 
 namespace pipecast {
+
+namespace {
+
+/// Every (token, expert) pair is computed somewhere or dropped; counts have 24 bits.
+void assert_conserved(const GroupLoad& load, const GroupLoad& even) {
+  constexpr double kRounding = 1e-5;
+  const double wanted = std::accumulate(even.rows.begin(), even.rows.end(), 0.0);
+  const double got = std::accumulate(load.rows.begin(), load.rows.end(), load.dropped);
+  PIPECAST_ASSERT(std::abs(got - wanted) <= kRounding * wanted);
+}
+
+}  // namespace
 
 ColumnLoads::ColumnLoads(const Scenario& scenario, const PlanSpec& plan, const StepPlan& step,
                          const Router& router, int column)
@@ -24,6 +40,7 @@ ColumnLoads::ColumnLoads(const Scenario& scenario, const PlanSpec& plan, const S
         share = {load.rows[gpu] / even.rows[gpu], load.received[gpu] / even.received[gpu]};
         most = std::max(most, share.rows);
       }
+      assert_conserved(load, even);
       const BusiestShares shares = busiest_shares(load, even);
       exchanges_[at].nic = static_cast<float>(shares.nic);
       for (std::size_t kind = 0; kind < kExchangeKinds; ++kind) {

@@ -52,12 +52,12 @@ PlannedExchange plan_exchange(std::size_t kind, const Scenario& scenario, const 
 
 double stretch_of(const PlannedExchange& exchange, const BusiestShares& shares,
                   const Scenario& scenario, const PlanSpec& plan) {
-  PortLoad load = exchange.load;
-  load.nic = scaled(load.nic, shares.nic);
-  load.nvlink = scaled(load.nvlink, shares.copies);
-  load.exchange.gpu_copies *= shares.copies;
-  load.exchange.node_copies *= shares.nic;
-  const TransferCost cost = all_to_all_time(load, scenario.cluster, scenario.calibration,
+  ExchangeLoads loads = equal_loads(exchange.load);
+  loads.nic_in = scaled(loads.nic_in, shares.nic);
+  loads.nvlink_in = scaled(loads.nvlink_in, shares.copies);
+  loads.copies_received *= shares.copies;
+  loads.node_copies_received *= shares.nic;
+  const TransferCost cost = all_to_all_time(loads, scenario.cluster, scenario.calibration,
                                             plan.communication_sms, exchange.slower);
   return static_cast<double>(cost.time.count()) / static_cast<double>(exchange.time.count());
 }

@@ -141,6 +141,7 @@ class StepEnd {
       return LinkUse{bytes, static_cast<double>(bytes.count()) / reached.count() / gpu_seconds};
     };
     out.nic = use(nic, reached_nic(scenario_.cluster, scenario_.calibration));
+    out.pcie = use(nic, scenario_.cluster.pcie.bandwidth);
     out.nvlink = use(nvlink, reached_nvlink(scenario_.cluster, scenario_.calibration));
   }
 
