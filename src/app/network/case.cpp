@@ -288,7 +288,6 @@ TransferPlan plan_of(const PacketCase& c, const Node& root) {
          .links = {static_cast<LinkIndex>(flow.src), nics + static_cast<LinkIndex>(flow.dst)},
          .bytes = Bytes(flow.bytes),
          .latency_s = c.latency_s,
-         .after = {},
          .group = {}});
   }
   return out;

@@ -15,46 +15,81 @@ double ready_s(const Flow& flow, double arrived_s) {
 
 double bytes_of(const Flow& flow) { return static_cast<double>(flow.bytes.count()); }
 
-/// Sums the flows of jobs by port; its lists are as long as the plan's links and used again.
+/// A port that serves its flows at rates in proportion to their weights: which weight is left when
+/// some bytes have gone through.
+/// @returns falling weights, the whole one first
+std::vector<SharedLinks::Fade> fades_of_port(const TransferPlan& plan,
+                                             std::vector<FlowIndex> flows) {
+  const auto level = [&](FlowIndex f) { return bytes_of(plan.flows[f]) / plan.flows[f].weight; };
+  std::stable_sort(flows.begin(), flows.end(),
+                   [&](FlowIndex a, FlowIndex b) { return level(a) < level(b); });
+  // Summed from the last, so that the weight that is left is no difference of rounded sums.
+  std::vector<SharedLinks::Fade> out(flows.size());
+  double weight = 0;
+  for (std::size_t i = flows.size(); i-- > 0;) {
+    weight += plan.flows[flows[i]].weight;
+    out[i].weight = weight;
+  }
+  double done = 0;
+  for (std::size_t i = 0; i + 1 < flows.size(); ++i) {
+    done += bytes_of(plan.flows[flows[i]]);
+    out[i + 1].progress = done + out[i + 1].weight * level(flows[i]);
+  }
+  return out;
+}
+
+/// Sums the flows of jobs by port; its list is as long as the plan's links and used again.
 class PortSums {
  public:
-  explicit PortSums(const TransferPlan& plan)
-      : plan_(plan), bytes_(plan.links.size()), weight_(plan.links.size()) {}
+  explicit PortSums(const TransferPlan& plan) : plan_(plan), bytes_(plan.links.size()) {}
 
   void complete(TransferJob& job, Arbitration arbitration) {
     used_.clear();
-    double heaviest = 0;
     for (const FlowIndex f : job.flows) {
-      const Flow& flow = plan_.flows[f];
-      if (flow.bytes.count() == 0) continue;
-      heaviest = std::max(heaviest, flow.weight);
-      for (const LinkIndex l : flow.links) {
+      for (const LinkIndex l : plan_.flows[f].links) {
+        if (plan_.flows[f].bytes.count() == 0) continue;
         if (bytes_[l] == 0) used_.push_back(l);
-        bytes_[l] += bytes_of(flow);
-        weight_[l] += flow.weight;
+        bytes_[l] += bytes_of(plan_.flows[f]);
       }
     }
-    double weight_there = 0;
+    LinkIndex most_loaded = 0;
     for (const LinkIndex l : used_) {
       const double alone_s = bytes_[l] / plan_.links[l].bandwidth.count();
-      const bool as_late = alone_s == job.alone_s && weight_[l] > weight_there;
-      if (alone_s < job.alone_s || (alone_s == job.alone_s && !as_late)) continue;
+      if (alone_s <= job.alone_s) continue;
       job.alone_s = alone_s;
       job.work = bytes_[l];
-      weight_there = weight_[l];
+      most_loaded = l;
     }
     for (const LinkIndex l : used_) {
       job.ports.push_back({l, bytes_[l] / job.work});
       bytes_[l] = 0;
-      weight_[l] = 0;
     }
-    if (!used_.empty()) job.weight = arbitration == Arbitration::kFlow ? weight_there : heaviest;
+    if (!used_.empty()) weigh(job, most_loaded, arbitration);
   }
 
  private:
+  void weigh(TransferJob& job, LinkIndex most_loaded, Arbitration arbitration) {
+    if (arbitration == Arbitration::kJob || job.flows.size() == 1) {
+      job.weight = 0;
+      for (const FlowIndex f : job.flows) {
+        job.weight = std::max(job.weight, plan_.flows[f].weight);
+      }
+      return;
+    }
+    std::vector<FlowIndex> there;
+    for (const FlowIndex f : job.flows) {
+      const Flow& flow = plan_.flows[f];
+      const bool crosses =
+          std::find(flow.links.begin(), flow.links.end(), most_loaded) != flow.links.end();
+      if (crosses && flow.bytes.count() > 0) there.push_back(f);
+    }
+    job.fades = fades_of_port(plan_, std::move(there));
+    job.weight = job.fades.front().weight;
+    job.fades.erase(job.fades.begin());
+  }
+
   const TransferPlan& plan_;
   std::vector<double> bytes_;
-  std::vector<double> weight_;
   std::vector<LinkIndex> used_;
 };
 

@@ -16,9 +16,10 @@ namespace pipecast {
 /// port; other ports move in proportion.
 struct TransferJob {
   std::vector<FlowIndex> flows;
-  std::vector<SharedLinks::Use> ports;  ///< bytes on a port per unit of progress
-  double work = 0;                      ///< bytes of the most loaded port
-  double weight = 1;                    ///< against other jobs on a port
+  std::vector<SharedLinks::Use> ports;   ///< bytes on a port per unit of progress
+  double work = 0;                       ///< bytes of the most loaded port
+  double weight = 1;                     ///< against other jobs on a port
+  std::vector<SharedLinks::Fade> fades;  ///< of the weight, as its smaller flows are done
   double alone_s = 0;  ///< time of the transfer by itself: the largest port load over bandwidth
 };
 
@@ -31,6 +32,9 @@ std::vector<TransferJob> jobs_of_flows(const TransferPlan& plan);
 ///
 /// A job of several flows starts when all that they wait for is complete. Exact where the flows
 /// of a collective advance in step (a balanced ring); where they do not, it is late.
+///
+/// By flow, a job counts with the flows of its most loaded port that are not done yet if that port
+/// serves them at equal rates; by job, with the largest weight of its flows.
 /// Not modelled: that lightly loaded ports of a job are done before the most loaded one.
 std::vector<TransferJob> jobs_of_groups(const TransferPlan& plan,
                                         std::span<const std::uint32_t> depth,

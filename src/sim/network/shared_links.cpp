@@ -34,10 +34,12 @@ SharedLinks::Activity SharedLinks::start(double now_s, const Demand& demand) {
   PIPECAST_ASSERT(demand.work > 0 && demand.weight > 0 && a.bound > 0 && std::isfinite(a.bound));
   a.work = demand.work;
   a.weight = demand.weight;
+  a.fades = demand.fades;
   a.progress = 0;
   a.since_s = now_s;
   a.rate = 0;
   a.completion_s = std::numeric_limits<double>::infinity();
+  a.fade_s = a.completion_s;
   a.running = true;
   ++a.version;
   started_.push_back(id);
@@ -67,7 +69,7 @@ double SharedLinks::finish(double now_s, Activity activity) {
 void SharedLinks::settle(double now_s) {
   changed_.clear();
   collect_component();
-  prepare_stops();
+  prepare_stops(now_s);
   fill();
   publish(now_s);
 }
@@ -107,12 +109,23 @@ bool SharedLinks::later(const Stop& a, const Stop& b) {
   return a.is_link != b.is_link ? b.is_link : a.index > b.index;
 }
 
-void SharedLinks::prepare_stops() {
+void SharedLinks::fade(ActivityState& a, double now_s) const {
+  // A fade that is ahead by no more than rounding has come.
+  constexpr double kRounding = 1e-9;
+  const double progress = a.progress + a.rate * (now_s - a.since_s) + kRounding * a.work;
+  while (!a.fades.empty() && a.fades.front().progress <= progress) {
+    a.weight = a.fades.front().weight;
+    a.fades = a.fades.subspan(1);
+  }
+}
+
+void SharedLinks::prepare_stops(double now_s) {
   stops_.clear();
   open_ = component_.size();
   for (const Activity id : component_) {
     ActivityState& a = activities_[id];
     a.open = true;
+    if (!a.fades.empty()) fade(a, now_s);
     stops_.push_back({a.bound / a.weight, id, false});
   }
   for (const LinkIndex l : shared_links_) {
@@ -189,11 +202,17 @@ void SharedLinks::stop(Activity id, double rate) {
 void SharedLinks::publish(double now_s) {
   for (const Activity id : component_) {
     ActivityState& a = activities_[id];
-    if (a.next_rate == a.rate) continue;
+    if (a.next_rate == a.rate && a.fade_s > now_s) continue;
     a.progress += a.rate * (now_s - a.since_s);
     a.since_s = now_s;
     a.rate = a.next_rate;
     a.completion_s = now_s + std::max(0.0, a.work - a.progress) / a.rate;
+    a.fade_s = std::numeric_limits<double>::infinity();
+    if (!a.fades.empty() && a.rate < a.bound) {
+      const double fade_s = now_s + (a.fades.front().progress - a.progress) / a.rate;
+      // The time may stand still in double precision.
+      if (fade_s > now_s) a.fade_s = fade_s;
+    }
     ++a.version;
     changed_.push_back(id);
   }

@@ -21,7 +21,7 @@ namespace pipecast {
 /// solved again. Between changes nothing is computed: an activity holds its rate, how far it had
 /// come when the rate was set, and when it will be complete at that rate.
 ///
-///     start(...), finish(...)   any number, at instants that never go back
+///     start, finish, refresh    any number, at instants that never go back
 ///     settle(now)               gives new rates; changed() lists whose forecast is another
 ///
 /// The caller keeps the forecasts (completion_s) in a queue of its own; version() tells an entry
@@ -36,11 +36,20 @@ class SharedLinks {
     double amount = 1;  ///< bytes on the link per unit of progress, > 0
   };
 
+  /// From some progress on, an activity counts with another weight.
+  struct Fade {
+    double progress = 0;
+    double weight = 1;  ///< > 0
+  };
+
   struct Demand {
     std::span<const Use> uses;  ///< each link once; at least one unless most_rate is finite
     double work = 0;            ///< units of progress until it is complete, > 0
     double weight = 1;          ///< > 0
     double most_rate = std::numeric_limits<double>::infinity();  ///< of its own, units a second
+    /// By rising progress; must stay in place until finish(). They count when rates are set anew;
+    /// to be exact, refresh() the activity at its fade_s.
+    std::span<const Fade> fades{};
   };
 
   /// @param links  every bandwidth that an activity uses must be positive
@@ -53,6 +62,9 @@ class SharedLinks {
   /// @return the progress that its rates have made of it; its work, if it was complete
   double finish(double now_s, Activity activity);
 
+  /// Has an activity take part in the next settle(), because its weight fades.
+  void refresh(Activity activity) { started_.push_back(activity); }
+
   /// Shares the links anew after starts and finishes.
   void settle(double now_s);
 
@@ -63,6 +75,8 @@ class SharedLinks {
   [[nodiscard]] double work(Activity a) const { return activities_[a].work; }
   /// When the activity will be complete if no rate changes.
   [[nodiscard]] double completion_s(Activity a) const { return activities_[a].completion_s; }
+  /// When its weight fades next if no rate changes; infinite if it has the rate that it has alone.
+  [[nodiscard]] double fade_s(Activity a) const { return activities_[a].fade_s; }
   /// Counts the changes of a number's forecast, starts and finishes among them.
   [[nodiscard]] std::uint64_t version(Activity a) const { return activities_[a].version; }
   /// Bytes that finished activities have put on a link: the sum of rates times durations.
@@ -83,11 +97,13 @@ class SharedLinks {
     std::vector<Membership> uses;
     double work = 0;
     double weight = 1;
-    double bound = 0;     // rate that it has alone
-    double progress = 0;  // at `since_s`
+    std::span<const Fade> fades;  // still to come
+    double bound = 0;             // rate that it has alone
+    double progress = 0;          // at `since_s`
     double since_s = 0;
     double rate = 0;
     double completion_s = 0;
+    double fade_s = 0;
     double next_rate = 0;
     std::uint64_t version = 0;
     std::uint64_t seen = 0;  // number of the settlement that it takes part in
@@ -114,7 +130,8 @@ class SharedLinks {
   static bool later(const Stop& a, const Stop& b);
   void visit(Activity a);
   void collect_component();
-  void prepare_stops();
+  void fade(ActivityState& a, double now_s) const;
+  void prepare_stops(double now_s);
   void fill();
   void fill_link(LinkState& link, double level);
   void stop(Activity a, double rate);

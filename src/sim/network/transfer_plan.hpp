@@ -29,12 +29,12 @@ struct Link {
 /// of `start_s` and the completion of the last flow in `after`; a flow of 0 bytes completes then.
 struct Flow {
   std::string id;
-  std::vector<LinkIndex> links;  ///< each once; none only for a flow of 0 bytes
+  std::vector<LinkIndex> links{};  ///< each once; none only for a flow of 0 bytes
   Bytes bytes{};
   double start_s = 0;
   double latency_s = 0;
-  std::vector<FlowIndex> after;
-  std::optional<GroupIndex> group;
+  std::vector<FlowIndex> after{};
+  std::optional<GroupIndex> group{};
   double weight = 1;  ///< share of a link beside other flows, > 0
 };
 

@@ -199,7 +199,8 @@ class Agenda {
 /// then complete:
 ///
 ///     while jobs have a time (ready or complete):
-///       take the earliest; it takes its place on the links, or leaves them and releases others
+///       take the earliest; it takes its place on the links, or counts there with another weight,
+///       or leaves them and releases others
 ///       before time goes on, share the links anew and renew the times of what changed
 class Run {
  public:
@@ -275,13 +276,16 @@ class Run {
       agenda_.remove_first();
       if (state_[j].phase == Phase::kReady && !jobs_[j].ports.empty()) {
         start(j);
+      } else if (state_[j].phase == Phase::kRunning &&
+                 last_s_ < links_.completion_s(state_[j].activity)) {
+        links_.refresh(state_[j].activity);
       } else {
         complete(j);
       }
     }
     links_.settle(last_s_);
     for (const SharedLinks::Activity a : links_.changed()) {
-      agenda_.set(job_of_activity_[a], links_.completion_s(a));
+      agenda_.set(job_of_activity_[a], std::min(links_.completion_s(a), links_.fade_s(a)));
     }
   }
 
@@ -290,7 +294,8 @@ class Run {
     const SharedLinks::Activity a = links_.start(last_s_, {.uses = job.ports,
                                                            .work = job.work,
                                                            .weight = job.weight,
-                                                           .most_rate = state_[j].most_rate});
+                                                           .most_rate = state_[j].most_rate,
+                                                           .fades = job.fades});
     state_[j].phase = Phase::kRunning;
     state_[j].activity = a;
     job_of_activity_[a] = j;
