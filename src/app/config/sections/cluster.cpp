@@ -43,11 +43,11 @@ void check_fabric(Fields& f, const ClusterSpec& cluster) {
           "{} nodes need {} leaf switches, {} nodes below each; {} of {}-port switches have {}",
           cluster.nodes, shape.leaves, shape.nodes_per_leaf, kind.layers, fabric.switch_ports,
           kind.most_leaves(fabric));
-  const auto most_latency = Duration(kind.detours_between_pods * fabric.spine_latency.count());
-  f.check(kind.detours_between_pods == 0 || fabric.core_latency >= most_latency,
-          "fabric.core_latency", "is {} ns; the way between two pods takes {} times {} ns at least",
-          to_microseconds(fabric.core_latency) * 1e3, kind.detours_between_pods,
-          to_microseconds(fabric.spine_latency) * 1e3);
+  const Duration detours = fabric.spine_latency * kind.detours_between_pods;
+  f.check(fabric.core_latency >= detours, "fabric.core_latency",
+          "is {} us; expected at least {} us, {} times the spine_latency, for this topology",
+          to_microseconds(fabric.core_latency), to_microseconds(detours),
+          kind.detours_between_pods);
 }
 
 }  // namespace
