@@ -2,7 +2,8 @@
 
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
-#include "app/network/case.hpp"
+#include "app/network/fabric_case.hpp"
+#include "app/report/fabric_report.hpp"
 #include "app/report/network_report.hpp"
 #include "base/error.hpp"
 
@@ -27,6 +28,22 @@ TransferOptions options_of(const CommandLine& line) {
   return out;
 }
 
+/// A fabric is costed, and what its collectives move is completed.
+int run_fabric(const CommandLine& line, const TransferOptions& options, std::size_t limit) {
+  const FabricCase fabric = load_fabric_case(line.text("CASE"), line.sets());
+  const TransferPlan& plan = fabric.network.plan;
+  const Completion completion = complete_transfers(plan, options);
+  if (line.talks()) {
+    fmt::print("{}", fabric_text(fabric));
+    if (!plan.flows.empty())
+      fmt::print("{}", network_text(fabric.network, options, completion, limit));
+  }
+  nlohmann::ordered_json json = network_json(plan, completion);
+  json["fabric"] = fabric_json(fabric);
+  line.write_json(json);
+  return 0;
+}
+
 int run_network(const std::vector<std::string>& arguments) {
   CommandLine line(
       "network CASE.json|CASE.yaml [options]",
@@ -40,13 +57,20 @@ int run_network(const std::vector<std::string>& arguments) {
        "with --mode coflow, what counts at a link: flow (default; a lone flow beside seven of a "  //
        "group gets 1/8) or job (1/2)")                                 //
       ("limit", po::value<int>()->default_value(20)->value_name("N"),  //
-       "lines of each table, 0: all; --json gives everything");
-  line.add_positional("CASE", "format network-case/1 or network-packet-case/1");
+       "lines of each table, 0: all; --json gives everything")         //
+      ("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"),
+       "set a key of a pipecast-fabric/1 file, such as cluster.fabric.routing=ecmp; may be "
+       "repeated");
+  line.add_positional("CASE", "format pipecast-fabric/1, network-case/1 or network-packet-case/1");
   if (!line.parse(arguments)) return 0;
   const TransferOptions options = options_of(line);
   const int limit = line.get<int>("limit");
   require(limit >= 0, "--limit: {} is negative; expected a number of lines, or 0 for all", limit);
 
+  if (is_fabric_case(line.text("CASE"))) {
+    return run_fabric(line, options, static_cast<std::size_t>(limit));
+  }
+  require(!line.has("set"), "--set: only files of format pipecast-fabric/1 have keys to set");
   const NetworkCase network = load_network_case(line.text("CASE"));
   const Completion completion = complete_transfers(network.plan, options);
   if (line.talks()) {

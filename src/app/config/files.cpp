@@ -78,7 +78,8 @@ class Composer {
     if (text_read_ > kMostText) complain("makes more than 4 MiB of text in all files together");
 
     Node root = parse_any(text, path);
-    if (path.extension() == ".json") {
+    // JSON that names no format of ours is a model's config.json.
+    if (path.extension() == ".json" && !(root.is_map() && root.find("format") != nullptr)) {
       check_family(root);
       name_model(root, path);
     }

@@ -22,7 +22,8 @@ std::string read_file(const std::filesystem::path& path);
 std::string read_text(const std::filesystem::path& path, std::uintmax_t most_mebibytes);
 
 /// The tree of a file, with everything that `extends` and `hf_config` take in, resolved.
-/// Files ending in .json are JSON and must be a config.json of a known model family.
+/// Files ending in .json are JSON and, unless they have a key `format`, must be a config.json of a
+/// known model family.
 /// @throws Error for unreadable, malformed, circular, too many or too deeply chained files
 Node load_tree(const std::filesystem::path& path, const ReadFile& read);
 

@@ -131,6 +131,18 @@ Node read_value(const Node& in, const std::string& path, std::string& out, const
   return shown_as_text(in);
 }
 
+Node read_value(const Node& in, const std::string& path, std::vector<std::string>& out,
+                const Range& range) {
+  require_at(in.is_list(), in.origin, path, "is {}; expected a list of texts", describe_node(in));
+  Node shown = in;
+  out.clear();
+  for (Node& item : shown.children) {
+    const std::string item_path = join_path(path, std::to_string(out.size()));
+    item = read_value(item, item_path, out.emplace_back(), range);
+  }
+  return shown;
+}
+
 Node read_value(const Node& in, const std::string& path, Duration& out, const Range& range) {
   return read_whole(in, path, out, range, Dimension::kDuration);
 }
@@ -162,6 +174,9 @@ Json value_schema(const std::int64_t*, const Range& range) {
 Json value_schema(const double*, const Range& range) { return number_schema("number", range); }
 Json value_schema(const bool*, const Range&) { return {{"type", "boolean"}}; }
 Json value_schema(const std::string*, const Range&) { return {{"type", "string"}}; }
+Json value_schema(const std::vector<std::string>*, const Range&) {
+  return {{"type", "array"}, {"items", {{"type", "string"}}}};
+}
 Json value_schema(const Duration*, const Range&) { return quantity_schema(Dimension::kDuration); }
 Json value_schema(const Bytes*, const Range&) { return quantity_schema(Dimension::kBytes); }
 Json value_schema(const Tokens*, const Range&) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/config/node.hpp"
 #include "base/units.hpp"
@@ -37,6 +38,9 @@ Node read_value(const Node& in, const std::string& path, std::int64_t& out, cons
 Node read_value(const Node& in, const std::string& path, double& out, const Range& range);
 Node read_value(const Node& in, const std::string& path, bool& out, const Range& range);
 Node read_value(const Node& in, const std::string& path, std::string& out, const Range& range);
+/// A list of texts.
+Node read_value(const Node& in, const std::string& path, std::vector<std::string>& out,
+                const Range& range);
 Node read_value(const Node& in, const std::string& path, Duration& out, const Range& range);
 Node read_value(const Node& in, const std::string& path, Bytes& out, const Range& range);
 Node read_value(const Node& in, const std::string& path, Tokens& out, const Range& range);
@@ -51,6 +55,7 @@ Json value_schema(const std::int64_t* type, const Range& range);
 Json value_schema(const double* type, const Range& range);
 Json value_schema(const bool* type, const Range& range);
 Json value_schema(const std::string* type, const Range& range);
+Json value_schema(const std::vector<std::string>* type, const Range& range);
 Json value_schema(const Duration* type, const Range& range);
 Json value_schema(const Bytes* type, const Range& range);
 Json value_schema(const Tokens* type, const Range& range);

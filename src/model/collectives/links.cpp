@@ -12,7 +12,9 @@ Bandwidth reached_nic(const ClusterSpec& cluster, const CalibrationSpec& calibra
 
 Duration hop_latency(const Distance& distance, const ClusterSpec& cluster) {
   if (distance.same_node) return cluster.nvlink.latency;
-  return cluster.nic.latency + (distance.same_leaf ? Duration() : cluster.fabric.spine_latency);
+  if (distance.same_leaf) return cluster.nic.latency;
+  return cluster.nic.latency +
+         (distance.same_pod ? cluster.fabric.spine_latency : cluster.fabric.far_latency());
 }
 
 Duration transfer_time(Bytes size, const Distance& distance, const ClusterSpec& cluster,

@@ -14,6 +14,7 @@ Bandwidth reached_nic(const ClusterSpec& cluster, const CalibrationSpec& calibra
 struct Distance {
   bool same_node = false;
   bool same_leaf = false;
+  bool same_pod = false;  ///< a whole plane of a two-layer tree is one pod
 };
 
 /// Latency of a message without its transfer time.

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/units.hpp"
 #include "model/specs/gpu.hpp"
@@ -28,12 +30,26 @@ struct NicSpec {
   double message_share = 0.125;
 };
 
+/// How switches choose among ways of equal length.
+enum class FabricRouting : std::uint8_t {
+  kStatic,    ///< by destination alone, destinations dealt out evenly
+  kEcmp,      ///< by a hash of both ends, the switch and the seed
+  kAdaptive,  ///< the least loaded way
+};
+
 struct FabricSpec {
-  std::string topology;  ///< multi-plane-fat-tree
-  int planes = 0;        ///< GPU i of every node is connected to plane i mod planes
+  std::string topology;  ///< an entry of Registry<FabricKind>
+  int planes = 0;        ///< GPU i of every node is connected to plane (or rail) i mod planes
   int switch_ports = 0;
   double oversubscription = 1;  ///< leaf down-links over up-links
-  Duration spine_latency;       ///< what the leaf-spine-leaf detour adds
+  Duration spine_latency;       ///< what the detour between two leaves of a pod adds
+  Duration core_latency{};      ///< what the detour between two pods adds; one pod: nothing
+  FabricRouting routing = FabricRouting::kAdaptive;
+  std::int64_t routing_seed = 0;      ///< of ECMP's hash
+  std::vector<std::string> failed{};  ///< switches and cables that are down
+
+  /// What the detour between the farthest leaves adds.
+  [[nodiscard]] Duration far_latency() const { return std::max(spine_latency, core_latency); }
 };
 
 struct ClusterSpec {

@@ -1,29 +1,24 @@
 #include "sim/network/placement.hpp"
 
 #include <algorithm>
-#include <cmath>
+
+#include "model/fabric/fabric_kind.hpp"
 
 namespace pipecast {
 
-namespace {
-
-/// Down-links of a leaf switch: its ports less the up-links that the oversubscription leaves.
-int down_links(const FabricSpec& fabric) {
-  const double share = fabric.oversubscription / (1 + fabric.oversubscription);
-  return std::max(1, static_cast<int>(std::floor(fabric.switch_ports * share)));
-}
-
-}  // namespace
-
 Placement::Placement(const ClusterSpec& cluster, int data_parallel)
-    : data_parallel_(data_parallel),
-      gpus_per_node_(cluster.gpus_per_node),
-      nodes_per_leaf_(down_links(cluster.fabric)) {}
+    : data_parallel_(data_parallel), gpus_per_node_(cluster.gpus_per_node) {
+  const FabricShape shape = fabric_shape(cluster);
+  nodes_per_leaf_ = shape.nodes_per_leaf;
+  nodes_per_pod_ = shape.nodes_per_leaf * shape.leaves_per_pod;
+}
 
 Distance Placement::between(int rank_a, int rank_b, int replica) const {
   const int a = node(rank_a, replica);
   const int b = node(rank_b, replica);
-  return {.same_node = a == b, .same_leaf = a / nodes_per_leaf_ == b / nodes_per_leaf_};
+  return {.same_node = a == b,
+          .same_leaf = a / nodes_per_leaf_ == b / nodes_per_leaf_,
+          .same_pod = a / nodes_per_pod_ == b / nodes_per_pod_};
 }
 
 GroupShape Placement::group(int holders, int stride) const {

@@ -30,6 +30,7 @@ class Placement {
   int data_parallel_;
   int gpus_per_node_;
   int nodes_per_leaf_;
+  int nodes_per_pod_;
 };
 
 }  // namespace pipecast

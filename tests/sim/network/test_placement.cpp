@@ -45,6 +45,25 @@ TEST_CASE("an oversubscribed leaf has more nodes below it", "[placement]") {
   REQUIRE_FALSE(p.between(2, 3, 0).same_leaf);
 }
 
+TEST_CASE("a node with two ports on a leaf takes two of its down-links", "[placement]") {
+  ClusterSpec cluster = round_cluster();
+  cluster.fabric.planes = 4;  // GPU i and i + 4 share a leaf: two nodes of its four ports
+  const Placement p(cluster, 8);
+  REQUIRE(p.between(0, 1, 0).same_leaf);
+  REQUIRE_FALSE(p.between(1, 2, 0).same_leaf);
+}
+
+TEST_CASE("pods end where their leaves do", "[placement]") {
+  ClusterSpec cluster = round_cluster();
+  cluster.nodes = 32;  // eight leaves of four nodes
+  cluster.fabric.topology = GENERATE("multi-plane-fat-tree", "three-layer-fat-tree");
+  CAPTURE(cluster.fabric.topology);
+  const Placement p(cluster, 8);  // one node per pipeline rank
+  REQUIRE(p.between(0, 15, 0).same_pod);
+  // A pod of 8-port switches has four leaves, so 16 nodes; a plane of two layers is one pod.
+  REQUIRE(p.between(15, 16, 0).same_pod == (cluster.fabric.topology == "multi-plane-fat-tree"));
+}
+
 TEST_CASE("a rank is at no distance from itself", "[placement]") {
   const Distance d = placement(16).between(2, 2, 5);
   REQUIRE(d.same_node);
