@@ -6,6 +6,7 @@
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
+#include "model/routing/fast_normal.hpp"
 
 namespace pipecast {
 
@@ -20,6 +21,26 @@ double saturated(double y, double c, bool small) {
   return -std::expm1(-x) / c;
 }
 
+/// The factor at which `answer(group, factor)` adds up to `target`: Newton's method in its
+/// logarithm.
+template <class AnswerOf>
+double solve(double target, std::size_t groups, AnswerOf answer_of) {
+  constexpr int kMostSteps = 20;
+  constexpr double kClose = 1e-5;
+  double log_factor = 0;
+  for (int step = 0; step < kMostSteps; ++step) {
+    GroupResponse::Answer sum;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const GroupResponse::Answer answer = answer_of(g, std::exp(log_factor));
+      sum.value += answer.value;
+      sum.slope += answer.slope;
+    }
+    if (std::abs(sum.value - target) < kClose * target || sum.slope <= 0) break;
+    log_factor += std::clamp((target - sum.value) / sum.slope, -1.0, 1.0);
+  }
+  return std::exp(log_factor);
+}
+
 }  // namespace
 
 AggregateSampler::AggregateSampler(const ModelSpec& model, const RoutingGroup& group)
@@ -28,7 +49,8 @@ AggregateSampler::AggregateSampler(const ModelSpec& model, const RoutingGroup& g
       top_k_(to_size(model.num_experts_per_tok)),
       // A gate that keeps all groups is one without groups.
       groups_(model.topk_group < model.n_group ? to_size(model.n_group) : 1),
-      group_size_(experts_ / groups_) {
+      group_size_(experts_ / groups_),
+      kept_groups_(groups_ > 1 ? to_size(model.topk_group) : 1) {
   require(group.gpus > 0 && group.gpus_per_node > 0 && group.tokens > 0,
           "routing: a group of {} GPUs, {} per node, with {} tokens each", group.gpus,
           group.gpus_per_node, group.tokens);
@@ -99,26 +121,24 @@ void AggregateSampler::choose_groups(ExpectedChoice& choice) const {
     choice.group_counts[top_k_] = 1;
     return;
   }
-  // The one scale at which the groups' means add up to top_k: Newton's method in its logarithm.
-  const auto target = static_cast<double>(top_k_);
-  double log_scale = 0;
-  constexpr int kMostSteps = 20;
-  constexpr double kClose = 1e-5;
-  for (int step = 0; step < kMostSteps; ++step) {
-    const double scale = std::exp(log_scale);
-    double total = 0;
-    double slope = 0;
-    for (const double relative : choice.group_relative) {
-      const GroupResponse::Mean mean = response_->mean(scale * relative);
-      total += mean.value;
-      slope += mean.slope;
-    }
-    if (std::abs(total - target) < kClose * target || slope <= 0) break;
-    log_scale += std::clamp((target - total) / slope, -1.0, 1.0);
-  }
+  // What all groups share, because topk_group are kept and top_k experts used whatever the
+  // popularities, is a common factor on them: one for each of the two choices.
+  std::vector<double> kept(groups_);
+  const auto keep = [&](std::size_t g, double factor) {
+    return response_->kept(factor * choice.group_relative[g]);
+  };
+  const double keeping = solve(static_cast<double>(kept_groups_), groups_, keep);
+  for (std::size_t g = 0; g < groups_; ++g) kept[g] = std::clamp(keep(g, keeping).value, 0.0, 1.0);
+  const auto use = [&](std::size_t g, double factor) {
+    const GroupResponse::Answer mean = response_->mean(factor * choice.group_relative[g]);
+    return GroupResponse::Answer{kept[g] * mean.value, kept[g] * mean.slope};
+  };
+  const double using_them = solve(static_cast<double>(top_k_), groups_, use);
   for (std::size_t g = 0; g < groups_; ++g) {
-    response_->counts(std::exp(log_scale) * choice.group_relative[g],
-                      &choice.group_counts[g * stride]);
+    double* const counts = &choice.group_counts[g * stride];
+    response_->counts(using_them * choice.group_relative[g], counts);
+    for (std::size_t n = 0; n < stride; ++n) counts[n] *= kept[g];
+    counts[0] += 1 - kept[g];
   }
 }
 
@@ -127,6 +147,7 @@ void AggregateSampler::choose_experts(const std::vector<double>& weights,
   choice.experts.resize(experts_);
   choice.variances.resize(experts_);
   choice.group_means.resize(groups_);
+  choice.group_within.assign(groups_, 0);
   choice.group_variance.resize(groups_);
   for (std::size_t g = 0; g < groups_; ++g) choose_in_group(g, &weights[g * group_size_], choice);
 }
@@ -173,6 +194,7 @@ void AggregateSampler::choose_in_group(std::size_t group, const double* weights,
   for (std::size_t e = 0; e < group_size_; ++e) {
     p[e] = std::min(1.0, p[e] * ratio);
     variances[e] = std::max(0.0, p[e] - p[e] * p[e] * square / (mean * mean));
+    choice.group_within[group] += variances[e];
   }
 }
 
@@ -226,10 +248,8 @@ double AggregateSampler::variance_of(const Units& units, std::size_t unit,
     rows += choice.experts[e];
     inside += choice.variances[e];
   }
-  double all = 0;
-  for (std::size_t e = group * group_size_; e < (group + 1) * group_size_; ++e)
-    all += choice.variances[e];
   const double share = choice.group_means[group] > 0 ? rows / choice.group_means[group] : 0;
+  const double all = choice.group_within[group];
   const double remaining = all > 0 ? 1 - inside / all : 0;
   return share * share * choice.group_variance[group] + inside * remaining;
 }
@@ -248,7 +268,7 @@ void AggregateSampler::add_noise(const ExpectedChoice& choice, Random& random,
     double all = 0;
     double sum = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      out[i] = std::sqrt(variances[i] * factor) * random.normal();
+      out[i] = std::sqrt(variances[i] * factor) * fast_normal(random);
       all += variances[i];
       sum += out[i];
     }
@@ -293,7 +313,8 @@ std::vector<float> AggregateSampler::distinct_tokens(const Units& units,
       const double variance = variance_of(units, unit, choice);
       const double slope = variance > 0 ? covariance / variance : 0;
       const double rest = std::max(0.0, used * (1 - used) - slope * covariance);
-      distinct += slope * (actual - tokens * mean) + std::sqrt(tokens * rest) * random->normal();
+      distinct +=
+          slope * (actual - tokens * mean) + std::sqrt(tokens * rest) * fast_normal(*random);
       distinct = std::clamp(distinct, 0.0, std::min(actual, tokens));
     }
     out[unit] = static_cast<float>(distinct);

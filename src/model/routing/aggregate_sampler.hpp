@@ -18,6 +18,7 @@ struct ExpectedChoice {
   std::vector<double> group_counts;    ///< [group][number of its experts that a token uses]
   std::vector<double> group_means;     ///< [group] mean of that number
   std::vector<double> group_variance;  ///< [group] its variance
+  std::vector<double> group_within;    ///< [group] sum of the variances of its experts
   std::vector<double> group_weights;   ///< [group] sum of popularities
   std::vector<double> group_relative;  ///< [group] popularity over that of the other groups
   std::vector<double> group_shares;    ///< [group] sum of the squared shares of its experts
@@ -79,6 +80,7 @@ class AggregateSampler {
   std::size_t top_k_;
   std::size_t groups_;  ///< that the gate tells apart: 1 if it keeps all
   std::size_t group_size_;
+  std::size_t kept_groups_;
   std::optional<GroupResponse> response_;
   double cut_ = 0;
   Units gpus_;
