@@ -14,11 +14,14 @@ namespace {
 
 std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-/// 1 - exp(-y) over y times the mean, for small arguments by its series (error below 3e-5).
-double saturated(double y, double c, bool small) {
-  const double x = c * y;
-  if (small) return y * (1 - x * (1.0 / 2 - x * (1.0 / 6 - x / 24)));
-  return -std::expm1(-x) / c;
+/// 1 - (1 - a y)^(1/a), which is y - (1 - a) y^2 / 2 ...: y itself for a = 1, 1 - exp(-y) for
+/// a -> 0, never more than 1. For small y by its series (error below 1e-4).
+double saturated(double y, double a, bool small) {
+  if (small) {
+    return y * (1 - (1 - a) * y * (1.0 / 2 - (1 - 2 * a) * y * (1.0 / 6 - (1 - 3 * a) * y / 24)));
+  }
+  if (a * y >= 1) return 1;
+  return -std::expm1(std::log1p(-a * y) / a);
 }
 
 /// The factor at which `answer(group, factor)` adds up to `target`: Newton's method in its
@@ -170,22 +173,26 @@ void AggregateSampler::choose_in_group(std::size_t group, const double* weights,
     std::fill(variances, variances + group_size_, 0.0);
     return;
   }
-  // n draws without replacement find a share q with the probability n q (1 - (n - 1) q / 2 ...):
-  // the series of (1 - exp(-c y)) / c at y = n q, with c = E[n (n - 1)] / E[n]^2.
-  constexpr double kLeast = 1e-9;
-  const double c = std::max(kLeast, (square - mean) / (mean * mean));
+  // n draws without replacement find a share q with the probability n q (1 - (n - 1) q / 2 ...).
+  // Over the tokens that use the group at all, of n = `number` on average: the series of
+  // saturated() at y = number * q with 1 - a = E[n (n - 1)] / number^2.
+  const double used = 1 - choice.group_counts[group * (top_k_ + 1)];
+  const double number = mean / used;
+  const double pairs = (square - mean) / used / (number * number);
+  constexpr double kLeast = 1e-6;  // a of exponential saturation, where the formula divides by a
+  const double a = std::abs(1 - pairs) < kLeast ? kLeast : 1 - pairs;
   const double largest = *std::max_element(weights, weights + group_size_);
   double scale =
-      mean / choice.group_weights[group] * (1 + c * mean * choice.group_shares[group] / 2);
+      number / choice.group_weights[group] * (1 + pairs * number * choice.group_shares[group] / 2);
   constexpr int kMostSteps = 20;
   constexpr double kClose = 1e-3;  // the rest is shared out in proportion
   double ratio = 0;
   for (int step = 0; step < kMostSteps && std::abs(ratio - 1) > kClose; ++step) {
-    constexpr double kSmall = 0.25;
-    const bool small = c * scale * largest < kSmall;
+    constexpr double kSmall = 0.3;
+    const bool small = scale * largest < kSmall;
     double sum = 0;
     for (std::size_t e = 0; e < group_size_; ++e) {
-      p[e] = saturated(scale * weights[e], c, small);
+      p[e] = used * saturated(scale * weights[e], a, small);
       sum += p[e];
     }
     ratio = mean / sum;
