@@ -27,8 +27,9 @@ struct RoutingSpec {
   double drift_layer = 0;        ///< topics: correlation between consecutive layers, 0 .. 1
   BiasRuleSpec bias;
   double capacity_factor =
-      0;              ///< tokens beyond this times the mean of an expert are dropped; 0: none
-  std::string trace;  ///< trace: CSV of recorded counts, traces/routing/README.md
+      0;  ///< tokens beyond this times the mean of an expert are dropped; 0: none
+  int redundant_experts = 0;  ///< copies of the busiest experts of a layer in a group; 0: none
+  std::string trace;          ///< trace: CSV of recorded counts, traces/routing/README.md
 };
 
 }  // namespace pipecast

@@ -123,6 +123,9 @@ void describe(Fields& f, RoutingSpec& routing) {
   f.optional("capacity_factor", routing.capacity_factor,
              "tokens beyond this times the mean load of an expert are dropped; 0: none",
              {.low = 0, .high = 1000});
+  f.optional("redundant_experts", routing.redundant_experts,
+             "copies of the busiest experts of each layer in an expert-parallel group",
+             {.low = 0, .high = 65536});
 }
 
 }  // namespace pipecast::config
