@@ -18,7 +18,7 @@ BENCHMARK(draw_routing)->Unit(benchmark::kMillisecond);
 
 /// Operation lists, kernel costs, chunk programs, simulation and memory, nothing memoised.
 void simulate(benchmark::State& state, SimulationMode mode) {
-  const RoutingStatistics drawn = routing();
+  const StepRouting drawn = step_routing(reference(), reference().plan, 0);
   std::uint64_t events = 0;
   for (auto _ : state) {
     const StepForecast step = forecast_step(reference(), reference().plan, kBatch, drawn, mode);

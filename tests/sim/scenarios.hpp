@@ -20,6 +20,12 @@ inline Scenario tiny(const std::vector<std::string>& sets = {}) {
   return shipped("tiny-moe-h100", sets);
 }
 
+/// No GPU enters an exchange later than it could.
+inline Scenario punctual(Scenario scenario) {
+  scenario.variation.late_arrivals = 0;
+  return scenario;
+}
+
 inline Schedule make_schedule(const std::string& kind, int ranks, int microbatches) {
   return Registry<ScheduleKind>::instance().find(kind).make(
       {.ranks = ranks, .microbatches = microbatches});
@@ -35,7 +41,7 @@ inline StepTimes simulate(const Scenario& s, const std::string& kind, int microb
                           StepTrace* trace = nullptr) {
   const Schedule schedule = make_schedule(kind, s.plan.pp, microbatches);
   const StepPlan plan = plan_step(s, s.plan, schedule, routing_of(s));
-  return simulate_step(s, s.plan, plan, schedule, mode, trace);
+  return simulate_step(s, s.plan, plan, schedule, {.mode = mode}, trace);
 }
 
 }  // namespace pipecast::testing

@@ -35,8 +35,8 @@ std::vector<FitStudy> studies_of(const MeasuredCase& measured,
                          .traced = traced_kernels(traces, measured.model, measured.plan)};
   std::vector<FitStudy> out = isolated_kernels(input);
   for (FitStudy& study : std::vector<FitStudy>{
-           memory_bound(input), launch_gap(input), nic(input), nvlink(input),
-           exchange_kernels(input), notification(input), late_peers(input), training_clock(input),
+           memory_bound(input), launch_gap(input), exchange_kernels(input), nic(input),
+           nvlink(input), notification(input), late_peers(input), training_clock(input),
            weight_gradients(input), attention_in_training(input, "attention_fwd"),
            attention_in_training(input, "attention_bwd"),
            transfer_beside(input, {.name = "dispatch",

@@ -1,8 +1,8 @@
 /// Studies of links and of the kernels that exchange tokens through them.
 #include <fmt/format.h>
 
+#include "app/calibration/exchange_tables.hpp"
 #include "app/calibration/study_parts.hpp"
-#include "app/tables/csv.hpp"
 #include "model/collectives/all_to_all.hpp"
 #include "model/operations/exchange_shapes.hpp"
 #include "model/ops/exchange.hpp"
@@ -11,144 +11,98 @@ namespace pipecast {
 
 namespace {
 
-const Constant& nic_share(const CalibrationSpec& c) { return c.link.nic; }
-const Constant& nvlink_share(const CalibrationSpec& c) { return c.link.nvlink; }
-
-constexpr int kMostNodes = 4;  // the eight-node rows look congested (traces/h100/README.md)
-
-/// Port loads of a row of a DeepEP table, where all tokens are routed by the model's gate.
-PortLoad load_of(const StudyInput& input, int gpus, std::int64_t tokens, std::int64_t hidden,
-                 bool dispatch, std::int64_t groups) {
-  ModelSpec model = input.measured.model;
-  model.n_group = groups;
-  model.topk_group = std::min<std::int64_t>(4, groups);  // as published: top 4 groups
-  const int per_node = input.measured.cluster.gpus_per_node;
-  const Bytes copy = stored_bytes(dispatch ? Precision::kFp8 : Precision::kBf16, 1, hidden);
-  return balanced_port_load(balanced_routing(model, gpus, per_node), tokens, copy, gpus, per_node,
-                            dispatch ? Exchange::kDispatch : Exchange::kCombine);
+/// An exchange with its links, as the cluster has them.
+StudyRow linked_row(const MeasuredExchange& exchange, const ClusterSpec& cluster) {
+  return {.predict =
+              [exchange, &cluster](const CalibrationSpec& calibration) {
+                return to_microseconds(
+                    all_to_all_time(exchange.load, cluster, calibration, exchange.sms).time);
+              },
+          .measured = exchange.time_us,
+          .group = exchange.shape};
 }
 
-/// A dispatch or combine of a training-sized micro-batch on H100.
-struct Transfer {
-  int nodes = 0;
-  double sms = 0;
-  bool dispatch = false;
-  double time_us = 0;
-  double notify_us = 0;
-  PortLoad load;
-  std::string group;
-};
-
-std::vector<Transfer> transfers(const StudyInput& input) {
-  constexpr std::int64_t kGpusPerNode = 8;
-  constexpr std::int64_t kManyTokens = 4096;  // fewer are bound by latency
-  const CsvTable table(input.traces / "h100/deepep_normal_multinode.csv");
-  std::vector<Transfer> out;
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    const int nodes = static_cast<int>(table.number(i, "nodes"));
-    const auto tokens = static_cast<std::int64_t>(table.number(i, "tokens_per_gpu"));
-    if (nodes > kMostNodes || tokens < kManyTokens) continue;
-    const auto hidden = static_cast<std::int64_t>(table.number(i, "hidden"));
-    for (const bool dispatch : {true, false}) {
-      out.push_back({.nodes = nodes,
-                     .sms = table.number(i, "sms"),
-                     .dispatch = dispatch,
-                     .time_us = table.number(i, dispatch ? "dispatch_us" : "combine_us"),
-                     .notify_us = table.number(i, "dispatch_notify_us"),
-                     .load = load_of(input, static_cast<int>(nodes * kGpusPerNode), tokens, hidden,
-                                     dispatch, 1),
-                     .group = fmt::format("{} nodes {} tokens", nodes, tokens)});
-    }
+/// Those of a table that `wanted(const MeasuredExchange&)` chooses.
+template <class Wanted>
+void add_linked(FitStudy& study, const std::vector<MeasuredExchange>& exchanges,
+                const ClusterSpec& cluster, Wanted wanted) {
+  for (const MeasuredExchange& exchange : exchanges) {
+    if (wanted(exchange)) study.rows.push_back(linked_row(exchange, cluster));
   }
-  return out;
 }
 
-/// DeepEP publishes logical bytes over time, its own node's (or GPU's) share included; 1 /
-/// `peers` of the copies stay there and load no link.
-template <class Wanted, class Peers>
-std::vector<StudyRow> published_rates(const StudyInput& input, Wanted wanted, Peers peers,
-                                      Bandwidth line,
-                                      const Constant& (*share)(const CalibrationSpec&)) {
-  const CsvTable table(input.traces / "deepep/normal.csv");
-  std::vector<StudyRow> rows;
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    const int gpus = static_cast<int>(table.number(i, "ep"));
-    if (table.text(i, "date") != "2025-04-22" || !wanted(gpus)) continue;
-    const double remote = 1 - 1.0 / peers(gpus);
-    for (const char* column : {"dispatch_gb_s", "combine_gb_s"}) {
-      rows.push_back(constant_row(share, table.number(i, column) * 1e9 * remote / line.count(),
-                                  fmt::format("{} GPUs", gpus)));
-    }
-  }
-  return rows;
+std::vector<MeasuredExchange> published(const StudyInput& input) {
+  return published_exchanges(input.traces, input.measured.model,
+                             input.measured.cluster.gpus_per_node);
+}
+
+std::vector<MeasuredExchange> timed(const StudyInput& input, const char* file) {
+  return timed_exchanges(input.traces, file, input.measured.cluster.gpus_per_node);
+}
+
+bool many_tokens(const MeasuredExchange& exchange) {
+  constexpr double kMany = 4096;  // fewer are bound by latency
+  return exchange.load.exchange.tokens >= kMany;
+}
+
+bool many_sms(const MeasuredExchange& exchange) {
+  constexpr int kMany = 20;  // fewer decide the rate themselves
+  return exchange.sms >= kMany;
 }
 
 /// Appends a DeepEP table's rows of few SMs: the links wait for those.
-void add_few_sms(FitStudy& study, const StudyInput& input, const char* file, int most_nodes,
-                 double most_sms) {
-  const CsvTable table(input.traces / file);
+void add_few_sms(FitStudy& study, const StudyInput& input, const char* file, int most_sms) {
   const ClusterSpec& cluster = input.measured.cluster;
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    const auto extent = [&](const char* column) {
-      return static_cast<std::int64_t>(table.number(i, column));
-    };
-    const ExchangeGroup group{.tokens = extent("tokens_per_gpu"),
-                              .hidden = extent("hidden"),
-                              .top_k = extent("top_k"),
-                              .experts = extent("experts"),
-                              .nodes = extent("nodes"),
-                              .gpus_per_node = cluster.gpus_per_node};
-    const auto sms = static_cast<int>(extent("sms"));
-    if (group.nodes > most_nodes || sms > most_sms) continue;
+  for (const MeasuredExchange& exchange : timed(input, file)) {
+    if (exchange.nodes > kUncongestedNodes || exchange.sms > most_sms) continue;
     const Duration hops =
-        cluster.nvlink.latency + (group.nodes > 1 ? cluster.nic.latency : Duration());
-    for (const Exchange kind : {Exchange::kDispatch, Exchange::kCombine}) {
-      const bool dispatch = kind == Exchange::kDispatch;
-      const ExchangeShape shape =
-          even_exchange(kind, group, dispatch ? Precision::kFp8 : Precision::kBf16);
-      study.rows.push_back(
-          {.predict =
-               [shape, hops, sms](const CalibrationSpec& calibration) {
-                 const ExchangeWork work = exchange_work(shape, calibration.communication, sms);
-                 return to_microseconds(hops + work.start + work.moving);
-               },
-           .measured = table.number(i, dispatch ? "dispatch_us" : "combine_us"),
-           .group = fmt::format("{} nodes, {} of {} experts, {} columns", group.nodes, group.top_k,
-                                group.experts, group.hidden)});
-    }
+        cluster.nvlink.latency + (exchange.nodes > 1 ? cluster.nic.latency : Duration());
+    study.rows.push_back(
+        {.predict =
+             [shape = exchange.load.exchange, hops, sms = exchange.sms](const CalibrationSpec& c) {
+               const ExchangeWork work = exchange_work(shape, c.communication, sms);
+               return to_microseconds(hops + work.start + work.filling + work.moving);
+             },
+         .measured = exchange.time_us,
+         .group = exchange.shape});
   }
 }
 
 }  // namespace
 
 FitStudy nic(const StudyInput& input) {
-  const int per_node = input.measured.cluster.gpus_per_node;
-  return {.name = "NIC",
-          .source = "traces/deepep/normal.csv of 2025-04-22, 32 and 64 GPUs, physical bytes",
-          .constants = {fraction("link.nic", 0.8)},
-          .rows = published_rates(
-              input, [](int gpus) { return gpus >= 32; },  // fewer: NVLink bound
-              [=](int gpus) { return gpus / per_node; }, input.measured.cluster.nic_per_gpu(),
-              nic_share)};
+  FitStudy study{.name = "NIC", .constants = {fraction("link.nic", 0.8)}};
+  const ClusterSpec& cluster = input.measured.cluster;
+  constexpr int kLeastNodes = 4;  // fewer are NVLink bound
+  if (input.gpu().name == "h800") {
+    study.source = "traces/deepep/normal.csv of 2025-04-22, 32 and 64 GPUs, physical bytes";
+    add_linked(study, published(input), cluster,
+               [](const MeasuredExchange& exchange) { return exchange.nodes >= kLeastNodes; });
+    return study;
+  }
+  study.source =
+      "traces/h100/deepep_normal_multinode.csv, 4 nodes, at least 20 SMs and 4,096 tokens";
+  add_linked(study, timed(input, kExchangesAcrossNodes), cluster,
+             [](const MeasuredExchange& exchange) {
+               return exchange.nodes == kLeastNodes && many_sms(exchange) && many_tokens(exchange);
+             });
+  return study;
 }
 
 FitStudy nvlink(const StudyInput& input) {
-  const int per_node = input.measured.cluster.gpus_per_node;
   FitStudy study{.name = "NVLink", .constants = {fraction("link.nvlink", 0.7)}};
+  const ClusterSpec& cluster = input.measured.cluster;
   if (input.gpu().name == "h800") {
-    study.source = "traces/deepep/normal.csv of 2025-04-22, 8 GPUs, physical bytes";
-    study.rows = published_rates(
-        input, [=](int gpus) { return gpus == per_node; }, [](int gpus) { return gpus; },
-        input.measured.cluster.nvlink.bandwidth, nvlink_share);
+    study.source = "traces/deepep/normal.csv of 2025-04-22, 8 and 16 GPUs, physical bytes";
+    add_linked(study, published(input), cluster,
+               [](const MeasuredExchange& exchange) { return exchange.nodes <= 2; });
     return study;
   }
-  study.source = "traces/h100/deepep_normal_multinode.csv, 1 node, at least 20 SMs";
-  constexpr double kManySms = 20;  // fewer decide the rate themselves
-  for (const Transfer& t : transfers(input)) {
-    if (t.nodes != 1 || t.sms < kManySms) continue;
-    const double rate = static_cast<double>(t.load.nvlink.count()) / (t.time_us * 1e-6);
-    study.rows.push_back(constant_row(
-        nvlink_share, rate / input.measured.cluster.nvlink.bandwidth.count(), t.group));
+  study.source = "traces/h100/deepep_normal_*.csv, 1 node, at least 20 SMs and 4,096 tokens";
+  for (const char* file : {kExchangesInNode, kExchangesAcrossNodes}) {
+    add_linked(study, timed(input, file), cluster, [](const MeasuredExchange& exchange) {
+      return exchange.nodes == 1 && many_sms(exchange) && many_tokens(exchange);
+    });
   }
   return study;
 }
@@ -168,9 +122,11 @@ FitStudy exchange_kernels(const StudyInput& input) {
           {"communication.bytes_per_second_per_sm", {.start = 30e9, .low = 1e9, .high = 1e12}},
           {"communication.sum_copy", {.start = 2, .low = 0.01, .high = 100}},
           {"communication.node_copy", {.start = 2, .low = 0.01, .high = 100}},
+          {"communication.first_tokens", {.start = 2, .low = 0.01, .high = 100}},
+          {"communication.chunk_tokens", {.start = 6, .low = 0.1, .high = 100}},
       }};
-  add_few_sms(study, input, "h100/deepep_normal_1node.csv", 1, 12);
-  add_few_sms(study, input, "h100/deepep_normal_multinode.csv", kMostNodes, 4);
+  add_few_sms(study, input, kExchangesInNode, 12);
+  add_few_sms(study, input, kExchangesAcrossNodes, 4);
   return study;
 }
 
@@ -179,11 +135,15 @@ FitStudy notification(const StudyInput& input) {
       .name = "notification",
       .source = "traces/h100/deepep_normal_multinode.csv, 2 to 4 nodes, at least 4,096 tokens",
       .constants = {microseconds("communication.notify_us", 60, 1000)}};
-  for (const Transfer& t : transfers(input)) {
-    if (t.nodes < 2 || !t.dispatch) continue;
+  for (const MeasuredExchange& exchange : timed(input, kExchangesAcrossNodes)) {
+    if (exchange.nodes < 2 || exchange.nodes > kUncongestedNodes || !exchange.dispatch() ||
+        !many_tokens(exchange)) {
+      continue;
+    }
     study.rows.push_back(constant_row(
         [](const CalibrationSpec& c) -> const Constant& { return c.communication.notify_us; },
-        t.notify_us, t.group));
+        exchange.notify_us,
+        fmt::format("{} nodes {} tokens", exchange.nodes, exchange.load.exchange.tokens)));
   }
   return study;
 }
@@ -216,9 +176,13 @@ FitStudy transfer_beside(const StudyInput& input, const TransferRows& transfer) 
           fmt::format("{}, {}{}{}: time of the SMs that move it over their time alone", kTraceName,
                       transfer.op, transfer.phase.empty() ? "" : " of ", transfer.phase),
       .constants = {{"contention." + transfer.name, {.start = 3, .low = 1, .high = 20}}}};
-  const PortLoad load =
-      load_of(input, input.measured.plan.ep, input.measured.plan.micro_batch_size * kTraceSequence,
-              input.measured.model.hidden_size, dispatch, input.measured.model.n_group);
+  const PlanSpec& plan = input.measured.plan;
+  const ModelSpec& model = input.measured.model;
+  const int per_node = input.measured.cluster.gpus_per_node;
+  const PortLoad load = balanced_port_load(
+      balanced_routing(model, plan.ep, per_node), plan.micro_batch_size * kTraceSequence,
+      stored_bytes(dispatch ? Precision::kFp8 : Precision::kBf16, 1, model.hidden_size), plan.ep,
+      per_node, dispatch ? Exchange::kDispatch : Exchange::kCombine);
   for (const TraceRow& row : input.trace) {
     if (row.op != transfer.op || (!transfer.phase.empty() && row.phase != transfer.phase)) continue;
     study.rows.push_back({.predict =

@@ -88,6 +88,7 @@ int run_run(const std::vector<std::string>& arguments) {
   ProgressBar progress(!line.quiet());
   const Forecast result =
       forecast(loaded.scenario, {.mode = mode,
+                                 .seed = line.seed(),
                                  .threads = line.get<int>("threads"),
                                  .trace = outputs.traces.empty() ? nullptr : &trace,
                                  .progress = [&](std::string_view stage, double fraction) {

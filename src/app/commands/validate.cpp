@@ -5,6 +5,7 @@
 #include "app/commands/command_line.hpp"
 #include "app/config/load.hpp"
 #include "app/report/table.hpp"
+#include "app/validate/exchange_rows.hpp"
 #include "app/validate/kernel_rows.hpp"
 
 namespace pipecast {
@@ -84,6 +85,12 @@ int run_validate(const std::vector<std::string>& arguments) {
   const CalibratedGpu h100{.gpu = load_gpu(configs / "gpus" / "h100.yaml"),
                            .calibration = load_calibration(configs / "calibration" / "h100.yaml")};
   for (ValidationRow& row : kernel_rows(h800, h100, trace_directory())) {
+    rows.push_back(std::move(row));
+  }
+  const CalibratedCluster h100_cluster{
+      .cluster = load_cluster(configs / "clusters" / "h100-64.yaml"),
+      .calibration = h100.calibration};
+  for (ValidationRow& row : exchange_rows(h800, h100_cluster, trace_directory())) {
     rows.push_back(std::move(row));
   }
   if (line.talks()) fmt::print("{}\n{}", table_text(rows), kernels_text(rows));

@@ -67,6 +67,8 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
       {"communication.copy_us", &c.communication.copy_us},
       {"communication.sum_copy", &c.communication.sum_copy},
       {"communication.node_copy", &c.communication.node_copy},
+      {"communication.first_tokens", &c.communication.first_tokens},
+      {"communication.chunk_tokens", &c.communication.chunk_tokens},
       {"communication.layout_cycles", &c.communication.layout_cycles},
       {"contention.dispatch", &c.contention.dispatch},
       {"contention.cached_dispatch", &c.contention.cached_dispatch},
@@ -74,7 +76,27 @@ std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
   };
 }
 
+std::vector<NamedConstant> ranges_of(Scenario& scenario) {
+  std::vector<NamedConstant> out = constants_of(scenario.calibration);
+  for (NamedConstant& named : out) named.name = "calibration." + named.name;
+  RoutingSpec& routing = scenario.routing;
+  if (routing.distribution == "dirichlet") {
+    out.push_back({"routing.concentration", &routing.concentration});
+  }
+  if (routing.distribution == "zipf") out.push_back({"routing.exponent", &routing.exponent});
+  if (routing.distribution == "topics") out.push_back({"routing.spread", &routing.spread});
+  return out;
+}
+
 namespace {
+
+std::string routing_reason(const RoutingSpec& routing) {
+  if (routing.distribution == "balanced") {
+    return "every expert gets the same load; real routing is uneven, so this is a lower bound of "
+           "the step time";
+  }
+  return "experts differ in popularity; how much is not published for this model (docs/routing.md)";
+}
 
 std::string layout_text(const PipelineLayout& layout) {
   std::string out;
@@ -100,8 +122,7 @@ std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec&
   };
   std::vector<Assumption> out = {
       fixed("routing.distribution", scenario.routing.distribution,
-            "every expert gets the same load; real routing is uneven, so this is a lower bound of "
-            "the step time"),
+            routing_reason(scenario.routing)),
       fixed("plan.pipeline_layout", layout_text(plan.pipeline_layout),
             "which stage holds which layers is the plan's choice; DeepSeek-V3's is not published"),
       fixed("plan.precision.gradients", std::string(name_of(plan.precision.gradients)),
@@ -121,11 +142,10 @@ std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec&
     out.push_back(fixed("plan.fallback_schedule", phase.plan.fallback_schedule,
                         "what runs while the batch is too small for the plan's schedule"));
   }
-  CalibrationSpec calibration = scenario.calibration;
-  for (const NamedConstant& named : constants_of(calibration)) {
+  Scenario copy = scenario;
+  for (const NamedConstant& named : ranges_of(copy)) {
     const Constant& c = *named.constant;
-    out.push_back(
-        {"calibration." + named.name, fmt::format("{:g}", c.value), c.low, c.high, c.source});
+    out.push_back({named.name, fmt::format("{:g}", c.value), c.low, c.high, c.source});
   }
   return out;
 }
@@ -141,11 +161,8 @@ const std::vector<Resource>& resources() {
        [](ClusterSpec& c, double f) { c.gpu.hbm_bandwidth = c.gpu.hbm_bandwidth * f; }},
       {"nvlink_bandwidth",
        [](ClusterSpec& c, double f) { c.nvlink.bandwidth = c.nvlink.bandwidth * f; }},
-      {"nic_bandwidth",
-       [](ClusterSpec& c, double f) {
-         c.nic.bandwidth = c.nic.bandwidth * f;
-         c.pcie.bandwidth = c.pcie.bandwidth * f;
-       }},
+      {"nic_bandwidth", [](ClusterSpec& c, double f) { c.nic.bandwidth = c.nic.bandwidth * f; }},
+      {"pcie_bandwidth", [](ClusterSpec& c, double f) { c.pcie.bandwidth = c.pcie.bandwidth * f; }},
       {"network_latency",
        [](ClusterSpec& c, double f) {
          for (Duration* latency : {&c.nvlink.latency, &c.nic.latency, &c.fabric.spine_latency}) {

@@ -15,6 +15,10 @@ struct NamedConstant {
 };
 std::vector<NamedConstant> constants_of(CalibrationSpec& calibration);
 
+/// Everything numeric that the scenario assumes with a range: constants of the calibration and of
+/// the routing's distribution, by their keys in the scenario.
+std::vector<NamedConstant> ranges_of(Scenario& scenario);
+
 /// Constants with their ranges, and the keys of the plan whose defaults no publication confirms.
 /// @param plan  of the main phase
 std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec& plan);

@@ -16,6 +16,29 @@ namespace pipecast {
 
 namespace {
 
+/// Calls function(i) for every i below `count` on several threads. Of failures the first by
+/// position is thrown: which one a thread met first is chance, and the message must not be.
+void for_each(std::size_t count, int threads, const std::function<void(std::size_t)>& function) {
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                  static_cast<std::size_t>(std::max(1, threads)));
+  std::vector<std::exception_ptr> failures(count);
+  tbb::parallel_for(
+      tbb::blocked_range<std::size_t>(0, count, 1),
+      [&](const tbb::blocked_range<std::size_t>& range) {
+        for (std::size_t i = range.begin(); i < range.end(); ++i) {
+          try {
+            function(i);
+          } catch (...) {
+            failures[i] = std::current_exception();
+          }
+        }
+      },
+      tbb::simple_partitioner());
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
+}
+
 constexpr double kSecondsPerHour = 3600;
 constexpr double kHoursPerDay = 24;
 constexpr double kTrillion = 1e12;
@@ -90,27 +113,31 @@ struct Variation {
   Scenario scenario;
   const PhaseSpec* phase;  ///< of the original scenario
   int global_batch;
+  std::optional<StepRouting> routing{};  ///< if it differs from the original's
   double step_s = 0;
   double gpu_hours_per_token = 0;
   std::uint64_t events = 0;
 };
 
-/// Routing statistics by size of the expert-parallel group, for all phases.
-using GroupRouting = std::map<int, RoutingStatistics>;
-
-GroupRouting group_routing(const Scenario& scenario) {
-  GroupRouting out;
-  for (const PhaseSpec& phase : scenario.recipe.phases) {
-    if (!phase.tokens || out.count(phase.plan.ep) > 0) continue;
-    out[phase.plan.ep] =
-        balanced_routing(scenario.model, phase.plan.ep, scenario.cluster.gpus_per_node);
+/// Routing of every phase, by its expert-parallel group and micro-batch.
+class PhaseRouting {
+ public:
+  PhaseRouting(const Scenario& scenario, std::uint64_t seed) {
+    for (const PhaseSpec& phase : scenario.recipe.phases) {
+      if (!phase.tokens || known_.count(key(phase.plan)) > 0) continue;
+      known_[key(phase.plan)] = step_routing(scenario, phase.plan, seed);
+    }
   }
-  return out;
-}
+  [[nodiscard]] const StepRouting& of(const PlanSpec& plan) const { return known_.at(key(plan)); }
 
-void simulate(Variation& v, const GroupRouting& routing) {
-  const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch,
-                                          routing.at(v.phase->plan.ep), SimulationMode::kFolded);
+ private:
+  static std::pair<int, int> key(const PlanSpec& plan) { return {plan.ep, plan.micro_batch_size}; }
+  std::map<std::pair<int, int>, StepRouting> known_;
+};
+
+void simulate(Variation& v, const StepRouting& routing) {
+  const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch, routing,
+                                          SimulationMode::kFolded, 0, 1, nullptr, false);
   require_memory(step, v.scenario.cluster.gpu);
   v.step_s = step_seconds(step);
   v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
@@ -118,27 +145,17 @@ void simulate(Variation& v, const GroupRouting& routing) {
 }
 
 /// Runs the variations on several threads; each result depends on its own input only.
-void simulate(std::vector<Variation>& variations, const GroupRouting& routing,
+void simulate(std::vector<Variation>& variations, const PhaseRouting& routing,
               const ForecastOptions& options) {
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
-                                  static_cast<std::size_t>(std::max(1, options.threads)));
   std::atomic<std::size_t> done{0};
-  std::vector<std::exception_ptr> failures(variations.size());
-  tbb::parallel_for(std::size_t{0}, variations.size(), [&](std::size_t i) {
-    try {
-      simulate(variations[i], routing);
-    } catch (...) {
-      failures[i] = std::current_exception();
-    }
+  for_each(variations.size(), options.threads, [&](std::size_t i) {
+    Variation& v = variations[i];
+    simulate(v, v.routing ? *v.routing : routing.of(v.phase->plan));
     if (options.progress) {
       options.progress("phases and assumptions",
                        static_cast<double>(++done) / static_cast<double>(variations.size()));
     }
   });
-  // The first by position: which one a thread met first is chance, and the message must not be.
-  for (const std::exception_ptr& failure : failures) {
-    if (failure) std::rethrow_exception(failure);
-  }
 }
 
 PhaseForecast published_phase(const Scenario& scenario, const PhaseSpec& phase) {
@@ -159,7 +176,7 @@ PhaseForecast simulated_phase(const Scenario& scenario, const PhaseSpec& phase,
 
 /// GPU hours per token of every simulated phase, means over its batch sizes with equal tokens at
 /// each.
-void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const GroupRouting& routing,
+void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const PhaseRouting& routing,
                      const ForecastOptions& options, Forecast& out) {
   const double main_hours = gpu_hours_per_token(scenario, out.step);
   std::vector<Variation> others;
@@ -194,19 +211,21 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const Grou
 }
 
 /// Moves one assumption at a time to the ends of its range; independent deviations add in squares.
-void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const GroupRouting& routing,
+void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const PhaseRouting& routing,
                        const ForecastOptions& options, Forecast& out) {
   const int batch = main.global_batch_size->to;
   std::vector<Variation> variations;
   variations.push_back(
       {scenario, &main, batch});  // the folded default, which the others are compared with
   Scenario moved = scenario;
-  for (const NamedConstant& named : constants_of(moved.calibration)) {
+  for (const NamedConstant& named : ranges_of(moved)) {
     const Constant original = *named.constant;
+    const bool of_routing = named.name.rfind("routing.", 0) == 0;
     for (const double end : {original.low, original.high}) {
       if (end == original.value) continue;
       named.constant->value = end;
       variations.push_back({moved, &main, batch});
+      if (of_routing) variations.back().routing = step_routing(moved, main.plan, options.seed);
       named.constant->value = original.value;
     }
   }
@@ -245,9 +264,20 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Gr
 
 }  // namespace
 
+StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed) {
+  StepRouting out;
+  out.even = balanced_routing(scenario.model, plan.ep, scenario.cluster.gpus_per_node);
+  if (scenario.routing.distribution == "balanced" || plan.ep == 1) return out;
+  const RoutingGroup group{.gpus = plan.ep,
+                           .gpus_per_node = scenario.cluster.gpus_per_node,
+                           .tokens = plan.micro_batch_size * scenario.recipe.seq_length};
+  out.router = std::make_shared<const Router>(scenario.model, scenario.routing, group, seed);
+  return out;
+}
+
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
-                           const RoutingStatistics& routing, SimulationMode mode,
-                           StepTrace* trace) {
+                           const StepRouting& routing, SimulationMode mode, std::uint64_t seed,
+                           int threads, StepTrace* trace, bool explain) {
   // A phase may lay the model out anew; its data-parallel ranks then follow from its plan.
   Scenario phase = scenario;
   phase.plan = plan;
@@ -256,8 +286,14 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(phase, plan, chosen.schedule, routing);
-  out.times = simulate_step(phase, plan, out.plan, chosen.schedule, mode, trace);
+  out.plan = plan_step(phase, plan, chosen.schedule, routing.even, mode, routing.router.get());
+  const ForEach on_threads = [threads](std::size_t count, const auto& function) {
+    for_each(count, threads, function);
+  };
+  out.times = simulate_step(
+      phase, plan, out.plan, chosen.schedule,
+      {.mode = mode, .router = routing.router.get(), .seed = seed, .explain = explain}, trace,
+      on_threads);
   out.memory = memory_of_ranks(phase, plan, chosen.schedule);
   return out;
 }
@@ -265,10 +301,10 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   Forecast out;
   const PhaseSpec& main = main_phase(scenario.recipe);
-  const GroupRouting routing = group_routing(scenario);
+  const PhaseRouting routing(scenario, options.seed);
   if (options.progress) options.progress("training step", 0);
-  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to,
-                           routing.at(main.plan.ep), options.mode, options.trace);
+  out.step = forecast_step(scenario, main.plan, main.global_batch_size->to, routing.of(main.plan),
+                           options.mode, options.seed, options.threads, options.trace);
   require_memory(out.step, scenario.cluster.gpu);
   out.events = out.step.times.events;
   out.throughput = throughput_of(scenario, out.step);

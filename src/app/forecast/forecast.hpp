@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -90,8 +91,17 @@ struct Forecast {
   std::uint64_t events = 0;  ///< of all simulated steps: the main one, other batches, assumptions
 };
 
+/// How the tokens of a plan's expert-parallel groups spread.
+struct StepRouting {
+  RoutingStatistics even;                ///< if routing were balanced
+  std::shared_ptr<const Router> router;  ///< none: it is
+};
+/// @throws Error if the routing does not fit the model or the plan
+StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed);
+
 struct ForecastOptions {
   SimulationMode mode = SimulationMode::kFull;
+  std::uint64_t seed = 0;
   int threads = 1;  ///< for the independent simulations of other batch sizes and assumptions
   StepTrace* trace = nullptr;  ///< of the main step
   std::function<void(std::string_view stage, double fraction)>
@@ -102,10 +112,13 @@ struct ForecastOptions {
 /// @param plan         the phase's plan
 /// @param global_batch sequences per step
 /// @param routing      of the plan's expert-parallel groups
+/// @param seed         of everything random but routing
+/// @param threads      for the columns of a full simulation
+/// @param explain      whether the critical path is wanted
 /// @throws ImpossiblePlan if no schedule of the plan can run
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
-                           const RoutingStatistics& routing, SimulationMode mode,
-                           StepTrace* trace = nullptr);
+                           const StepRouting& routing, SimulationMode mode, std::uint64_t seed = 0,
+                           int threads = 1, StepTrace* trace = nullptr, bool explain = true);
 
 /// @throws ImpossiblePlan if a schedule cannot run or a rank's memory does not hold what it must
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options);

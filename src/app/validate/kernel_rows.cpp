@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <numeric>
 #include <tuple>
 
 #include "app/calibration/tables.hpp"
 #include "app/calibration/trace_rows.hpp"
+#include "app/validate/compared.hpp"
 #include "model/ops/kernel_cost.hpp"
 #include "model/ops/training.hpp"
 
@@ -16,37 +16,6 @@ namespace pipecast {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr double kMicrosecondsPerMillisecond = 1e3;
-
-/// Kernels with their predicted times beside the measured ones, in microseconds.
-struct Compared {
-  std::vector<double> predicted;
-  std::vector<double> measured;
-};
-
-double sum(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0);
-}
-
-ValidationRow row_of(std::string quantity, std::string source, const Compared& compared) {
-  const double predicted = sum(compared.predicted) / kMicrosecondsPerMillisecond;
-  const double measured = sum(compared.measured) / kMicrosecondsPerMillisecond;
-  ValidationRow out{.value = {.quantity = std::move(quantity),
-                              .unit = "ms",
-                              .published = measured,
-                              .kind = "measured",
-                              .predict = {},
-                              .source = std::move(source)},
-                    .predicted = predicted,
-                    .error = predicted / measured - 1};
-  std::vector<double> errors;
-  for (std::size_t i = 0; i < compared.measured.size(); ++i) {
-    errors.push_back(compared.predicted[i] / compared.measured[i] - 1);
-  }
-  out.kernels = summarise(errors);
-  return out;
-}
 
 /// Appends the rows of one table, if it has any of that size.
 void add_table(std::vector<ValidationRow>& out, const std::string& quantity,

@@ -74,19 +74,21 @@ KernelCost exchange(const Operation& op, const GpuSpec& gpu, const CalibrationSp
   const Duration memory =
       staged / Bandwidth(gpu.hbm_bandwidth.count() * calibration.link.hbm.value);
   const Duration busy = std::max(work.moving, memory);
+  const Duration filled = work.start + work.filling;
   const double start_cycles = cycles_of(work.start, gpu);
+  const double filling_cycles = cycles_of(work.filling, gpu);
   const double busy_cycles = cycles_of(busy, gpu);
   const bool issue = work.moving >= memory;
-  return {.time = work.start + busy,
-          .cycles = start_cycles + busy_cycles,
+  return {.time = filled + busy,
+          .cycles = start_cycles + filling_cycles + busy_cycles,
           .clock = gpu.tensor_clock,
           .flops = op.flops,
           .hbm_bytes = staged,
           .l2_bytes = staged,
-          .limited_by = work.start > busy ? Limit::kLatency
-                        : issue           ? Limit::kIssue
-                                          : Limit::kHbm,
-          .parts = {KernelPart{"start", start_cycles},
+          .limited_by = filled > busy ? Limit::kLatency
+                        : issue       ? Limit::kIssue
+                                      : Limit::kHbm,
+          .parts = {KernelPart{"start", start_cycles}, KernelPart{"filling", filling_cycles},
                     KernelPart{issue ? "issue" : "hbm", busy_cycles}}};
 }
 
@@ -147,8 +149,15 @@ ExchangeWork exchange_work(const ExchangeShape& shape, const CommunicationConsta
                                             constants.copy_us.value * 1e-6 * shape.gpu_copies
                                       : 0;
   const double start_us = dispatch ? constants.dispatch_us.value : constants.combine_us.value;
+  const double work = moving + bookkeeping;
+  const double chunk = constants.chunk_tokens.value;
+  const double passed_singly =
+      constants.first_tokens.value +
+      (chunk > 0 ? chunk * shape.tokens / (chunk * sms + shape.tokens) : 0);
   return {.start = duration_from_seconds(start_us * 1e-6),
-          .moving = duration_from_seconds((moving + bookkeeping) / sms)};
+          .filling = shape.tokens > 0 ? duration_from_seconds(work / shape.tokens * passed_singly)
+                                      : Duration(),
+          .moving = duration_from_seconds(work / sms)};
 }
 
 Bytes staged_bytes(const ExchangeShape& shape) {

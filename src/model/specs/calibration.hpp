@@ -100,8 +100,9 @@ struct MemoryConstants {
 /// Dispatch and combine kernels.
 struct CommunicationConstants {
   Constant bytes_per_second_per_sm;  ///< copies through one SM, sending and receiving together
-  Constant notify_us;      ///< exchange of token counts before a transfer, nobody being late
-  /// Further wait of a GPU in such an exchange until the last of its peers has arrived, in training.
+  Constant notify_us;  ///< exchange of token counts before a transfer, nobody being late
+  /// Further wait of a GPU in such an exchange until the last of its peers has arrived, in
+  /// training.
   Constant peers_late_us;
   Constant dispatch_us;    ///< of a dispatch of hardly a token, beyond the links
   Constant combine_us;     ///< of such a combine
@@ -109,6 +110,8 @@ struct CommunicationConstants {
   Constant copy_us;        ///< SM time of a dispatch for a copy beside its bytes
   Constant sum_copy;       ///< SM time of a combine's sum for a token, in copies
   Constant node_copy;      ///< SM time of a copy to another node, in copies to a GPU
+  Constant first_tokens;   ///< tokens' SM time that the first one takes through a thread block
+  Constant chunk_tokens;   ///< tokens an SM by which the receiving half runs behind the sending one
   Constant layout_cycles;  ///< SM cycles of ep_layout for one of a token's experts
 };
 

@@ -22,6 +22,10 @@ struct NicSpec {
   int per_gpu = 0;
   Bandwidth bandwidth;  ///< of one port
   Duration latency;     ///< end to end between two GPUs below one leaf switch
+  /// Part of a port that a pipeline message gets at least beside an all-to-all: one flow of eight,
+  /// as NICs share by queue pair and a GPU of eight nodes' group sends to seven others (measured
+  /// with SimGrid: network.md of the design).
+  double message_share = 0.125;
 };
 
 struct FabricSpec {

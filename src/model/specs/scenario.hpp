@@ -9,6 +9,7 @@
 #include "model/specs/plan.hpp"
 #include "model/specs/recipe.hpp"
 #include "model/specs/routing.hpp"
+#include "model/specs/variation.hpp"
 
 namespace pipecast {
 
@@ -19,6 +20,7 @@ struct Scenario {
   PlanSpec plan;
   RoutingSpec routing;
   RecipeSpec recipe;
+  VariationSpec variation;
   Usd cost_per_gpu_hour;
   CalibrationSpec calibration;
 

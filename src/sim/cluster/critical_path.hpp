@@ -4,22 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "sim/cluster/step_plan.hpp"
+#include "sim/cluster/column.hpp"
 
 namespace pipecast {
-
-/// A step of the schedule on one pipeline rank.
-struct StepId {
-  int rank = -1;
-  int step = 0;
-};
-
-/// What happened to a step on the first replica, for the critical path.
-struct PlayedStep {
-  StepId sender;       // whose message let it begin; no rank: the rank's own previous step did
-  Duration under_way;  // of that message
-  Duration span;
-};
 
 /// Time on the step's critical path.
 struct CriticalShare {
@@ -29,13 +16,20 @@ struct CriticalShare {
   Duration time;
 };
 
-/// Walks from the end of the step back to its beginning, always to whatever was waited for. The
-/// shares sum to the step's time.
-/// @param played     [rank][position] of the first replica
-/// @param last_rank  whose passes let the last gradient reduction begin
+/// The GPU whose last pass let the optimizer begin.
+struct PathEnd {
+  int column = 0;
+  int gpu = -1;  ///< of the column
+  int rank = 0;  ///< its pipeline rank
+};
+
+/// Walks from the end of the step back to its beginning, always to whatever was waited for: within
+/// a GPU from task to task, from an exchange to the GPU that entered it last, from a chunk to the
+/// sender of the message that it waited for. Chunks on the way are played once more, from what the
+/// columns recorded. The shares sum to the step's time.
 /// @return longest first
 std::vector<CriticalShare> critical_path(const StepPlan& plan,
-                                         const std::vector<std::vector<PlayedStep>>& played,
-                                         int last_rank);
+                                         const std::vector<ColumnTimes>& columns,
+                                         const PathEnd& last);
 
 }  // namespace pipecast

@@ -1,6 +1,7 @@
 #include "sim/cluster/step_plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -60,15 +61,25 @@ TimeCategory category_of(const Step& step) {
 /// Turns a schedule's steps into programs, needs and sends.
 class Planner {
  public:
-  Planner(const Schedule& schedule, ChunkBuilder& builder, const PlanSpec& plan,
-          StepPlan& out)
+  /// @param uneven  whether GPUs have loads of their own
+  /// @param folded  whether one GPU stands for those of its group
+  Planner(const Schedule& schedule, ChunkBuilder& builder, const PlanSpec& plan, bool uneven,
+          bool folded, StepPlan& out)
       : schedule_(schedule),
         builder_(builder),
         plan_(plan),
+        uneven_(uneven),
+        folded_(folded),
         slots_(schedule),
         rank_of_(ranks_of_stages(schedule)),
         out_(out) {
     out.slots = slots_.count();
+    int before = 0;
+    for (const int microbatches : schedule.microbatches) {
+      first_microbatch_.push_back(before);
+      before += microbatches;
+    }
+    out.microbatches = before;
   }
 
   void run() {
@@ -81,9 +92,19 @@ class Planner {
  private:
   PlannedStep planned(std::size_t rank, const Step& step) {
     PlannedStep out{.program = program_of(rank, step), .category = category_of(step)};
+    out.passes[0] = planned(rank, step.first);
     connect(rank, step.first, 0, out);
-    if (step.overlapped) connect(rank, step.second, 1, out);
+    if (step.overlapped) {
+      out.passes[1] = planned(rank, step.second);
+      connect(rank, step.second, 1, out);
+    }
     return out;
+  }
+
+  [[nodiscard]] PlannedPass planned(std::size_t rank, const ChunkPass& pass) const {
+    return {.stage = stage_of(rank, pass),
+            .microbatch =
+                first_microbatch_[static_cast<std::size_t>(pass.direction)] + pass.microbatch};
   }
 
   [[nodiscard]] int stage_of(std::size_t rank, const ChunkPass& pass) const {
@@ -114,20 +135,118 @@ class Planner {
          layout[static_cast<std::size_t>(second)]},
         static_cast<int>(out_.programs.size()));
     if (fresh) {
-      out_.programs.push_back(step.overlapped ? builder_.overlapped(first, second)
-                                              : builder_.single(step.first.pass, first));
+      const ChunkShape shape = step.overlapped ? builder_.overlapped_shape(first, second)
+                                               : builder_.single_shape(step.first.pass, first);
+      out_.programs.push_back(folded_ ? at_pace_of_busiest(shape) : for_every_gpu(shape));
     }
     return it->second;
+  }
+
+  ChunkProgram for_every_gpu(const ChunkShape& shape) {
+    ChunkProgram out = builder_.program(shape);
+    if (uneven_) builder_.add_curves(shape, out);
+    return out;
+  }
+
+  /// One replica stands for all, and all go at the pace of the busiest. Exchanges keep the time of
+  /// balanced routing: their stretch is the group's.
+  ChunkProgram at_pace_of_busiest(const ChunkShape& balanced) {
+    ChunkProgram even = builder_.program(balanced);
+    if (!uneven_) return even;
+    const BusiestLoad& busiest = out_.busiest;
+    const bool pair = balanced.kind == ChunkKind::kOverlapped;
+    ChunkShape busy = balanced;
+    busy.forward_loads.assign(busy.forward.size(), load_of(pair ? busiest.forward : busiest.alone));
+    busy.backward_loads.assign(busy.backward.size(),
+                               load_of(pair ? busiest.backward : busiest.alone));
+    ChunkProgram out = builder_.program(busy);
+    for (std::size_t i = 0; i < out.tasks.size(); ++i) {
+      out.tasks[i].transfer = even.tasks[i].transfer;
+    }
+    return out;
+  }
+
+  [[nodiscard]] LayerLoad load_of(const TaskLoad& share) {
+    LayerLoad load = builder_.kernels().balanced();
+    const auto scaled = [](std::int64_t count, float factor) {
+      return std::llround(static_cast<double>(count) * static_cast<double>(factor));
+    };
+    load.routed_tokens = scaled(load.routed_tokens, share.rows);
+    load.received_tokens = scaled(load.received_tokens, share.received);
+    return load;
   }
 
   const Schedule& schedule_;
   ChunkBuilder& builder_;
   const PlanSpec& plan_;
+  bool uneven_;
+  bool folded_;
   Slots slots_;
+  std::vector<int> first_microbatch_;  // of every direction
   std::vector<std::vector<int>> rank_of_;
   std::map<std::tuple<bool, Pass, std::vector<LayerKind>, std::vector<LayerKind>>, int> programs_;
   StepPlan& out_;
 };
+
+/// Numbers the layers with an exchange, stage after stage.
+void number_layers(const PipelineLayout& layout, StepPlan& out) {
+  for (const std::vector<LayerKind>& stage : layout) {
+    auto& numbers = out.moe_layer.emplace_back();
+    for (const LayerKind kind : stage) {
+      const bool moe = kind == LayerKind::kMoe || kind == LayerKind::kMtp;
+      numbers.push_back(moe ? out.moe_layers++ : -1);
+    }
+  }
+}
+
+/// A layer's backward multiplies the rows of its experts twice, its forward once.
+constexpr float kBackwardWork = 2;
+
+void add(TaskLoad& mean, const GroupLoad& load, const GroupLoad& even, std::size_t gpu, int draws) {
+  mean.rows += load.rows[gpu] / even.rows[gpu] / static_cast<float>(draws);
+  mean.received += load.received[gpu] / even.received[gpu] / static_cast<float>(draws);
+}
+
+/// Means over layers and micro-batches, enough of them for an error of the mean below a percent.
+BusiestLoad expected_busiest(const Scenario& scenario, const PlanSpec& plan, const StepPlan& step,
+                             const Router& router) {
+  constexpr int kDraws = 48;
+  const GroupLoad even = router.balanced();
+  BusiestLoad out{.alone = {0, 0},
+                  .forward = {0, 0},
+                  .backward = {0, 0},
+                  .stretch = {0, 0, 0},
+                  .nic = 0,
+                  .statistics = {.expert_max_over_mean = 0, .gpu_max_over_mean = 0}};
+  GroupLoad other = router.draw(0, 0, step.microbatches - 1);
+  for (int draw = 0; draw < kDraws; ++draw) {
+    const int layer = draw * std::max(1, step.moe_layers) / kDraws;
+    GroupLoad load = router.draw(0, layer, draw % step.microbatches);
+    std::size_t most = 0;
+    std::size_t most_of_pair = 0;
+    const auto pair = [&](std::size_t gpu) {
+      return load.rows[gpu] + kBackwardWork * other.rows[gpu];
+    };
+    for (std::size_t gpu = 1; gpu < load.rows.size(); ++gpu) {
+      if (load.rows[gpu] > load.rows[most]) most = gpu;
+      if (pair(gpu) > pair(most_of_pair)) most_of_pair = gpu;
+    }
+    add(out.alone, load, even, most, kDraws);
+    add(out.forward, load, even, most_of_pair, kDraws);
+    add(out.backward, other, even, most_of_pair, kDraws);
+    out.statistics.gpu_max_over_mean +=
+        static_cast<double>(load.rows[most] / even.rows[most]) / kDraws;
+    out.statistics.expert_max_over_mean += load.expert_max_over_mean / kDraws;
+    out.statistics.nodes_per_token += load.nodes_per_token / kDraws;
+    const BusiestShares shares = busiest_shares(load, even);
+    out.nic += shares.nic / kDraws;
+    for (std::size_t kind = 0; kind < kExchangeKinds; ++kind) {
+      out.stretch[kind] += stretch_of(step.exchanges[kind], shares, scenario, plan) / kDraws;
+    }
+    other = std::move(load);
+  }
+  return out;
+}
 
 /// Ranks that hold a common stage reduce its gradients together.
 std::vector<std::vector<int>> reduction_groups(const Schedule& schedule) {
@@ -165,10 +284,19 @@ ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
 }
 
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
-                   const RoutingStatistics& routing) {
+                   const RoutingStatistics& routing, SimulationMode mode, const Router* router) {
   ChunkBuilder builder(scenario, plan, routing);
   StepPlan out;
-  Planner(schedule, builder, plan, out).run();
+  number_layers(plan.pipeline_layout, out);
+  for (std::size_t kind = 0; plan.ep > 1 && kind < kExchangeKinds; ++kind) {
+    out.exchanges[kind] = plan_exchange(kind, scenario, plan, routing);
+  }
+  const bool uneven = router != nullptr && plan.ep > 1;
+  const bool folded = mode == SimulationMode::kFolded;
+  Planner planner(schedule, builder, plan, uneven, folded, out);
+  out.busiest.statistics.nodes_per_token = routing.nodes_per_token;
+  if (uneven && folded) out.busiest = expected_busiest(scenario, plan, out, *router);
+  planner.run();
   out.reduction_groups = reduction_groups(schedule);
   out.optimizer.resize(schedule.ranks.size());
   const Placement placement(scenario.cluster, scenario.data_parallel());

@@ -5,8 +5,10 @@
 #include <array>
 #include <vector>
 
+#include "model/routing/router.hpp"
 #include "model/schedules/schedule.hpp"
 #include "model/specs/scenario.hpp"
+#include "sim/cluster/exchange_plan.hpp"
 #include "sim/gpu/chunk.hpp"
 #include "sim/network/placement.hpp"
 
@@ -26,15 +28,27 @@ enum class TimeCategory {
 inline constexpr int kTimeCategories = 8;
 std::string_view name_of(TimeCategory category);
 
+enum class SimulationMode {
+  kFull,    ///< every GPU by itself
+  kFolded,  ///< one data-parallel replica of the pipeline stands for all
+};
+
 /// One message to another pipeline rank: an activation forward or a gradient backward.
 struct PlannedSend {
   int rank = -1;  ///< receiver; -1: none
   int slot = 0;   ///< where the receiver expects it
 };
 
+/// A micro-batch, counted over all directions, on its way through a stage.
+struct PlannedPass {
+  int stage = -1;  ///< -1: none
+  int microbatch = 0;
+};
+
 /// One entry of a rank's schedule.
 struct PlannedStep {
   int program = 0;
+  std::array<PlannedPass, 2> passes{};  ///< of a pair the forward first
   TimeCategory category{};
   std::array<int, 2> needs = {-1, -1};  ///< slots that must have been filled; -1: none
   std::array<PlannedSend, 2> sends{};
@@ -60,6 +74,11 @@ struct StepPlan {
   Duration norm_all_reduce;  ///< of one number, over all GPUs
   Bytes message;             ///< one activation or gradient between stages
   RoutingStatistics routing;
+  std::vector<std::vector<int>> moe_layer;  ///< [stage][position] counted over all stages; -1: none
+  int moe_layers = 0;
+  int microbatches = 0;  ///< of all directions
+  std::array<PlannedExchange, kExchangeKinds> exchanges{};
+  BusiestLoad busiest;  ///< expected of an expert-parallel group; folded mode goes at its pace
 
   [[nodiscard]] int ranks() const { return static_cast<int>(steps.size()); }
 };
@@ -73,9 +92,11 @@ struct ChosenSchedule {
 };
 ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches);
 
-/// @param routing  of the plan's expert-parallel groups
+/// @param routing  of the plan's expert-parallel groups, were it balanced
+/// @param router   what it is; none: balanced
 /// @throws Error for operations that the GPU cannot run
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
-                   const RoutingStatistics& routing);
+                   const RoutingStatistics& routing, SimulationMode mode = SimulationMode::kFull,
+                   const Router* router = nullptr);
 
 }  // namespace pipecast

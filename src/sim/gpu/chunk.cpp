@@ -3,7 +3,22 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/assert.hpp"
+
 namespace pipecast {
+
+namespace {
+
+/// The layer of a chunk whose load a phase has: the forward's from 0, then the backward's.
+int slot_of(const ChunkShape& chunk, const ChunkPhase& phase) {
+  const bool pair = chunk.kind == ChunkKind::kOverlapped;
+  const std::size_t first = pair && !phase.forward ? chunk.forward.size() : 0;
+  const auto& layers = phase.forward ? chunk.forward : chunk.backward;
+  // A backward goes through its layers from the last one.
+  return static_cast<int>(first + (phase.forward ? phase.layer : layers.size() - 1 - phase.layer));
+}
+
+}  // namespace
 
 ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   ChunkProgram out;
@@ -13,19 +28,23 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
     const bool split = splits_sms(chunk.kind, phase.phase, plan_);
     int last = chains.before(phase);
-    for (Segment& segment : segments_.of(phase.kind, phase.phase, split, phase.load)) {
+    const int slot = slot_of(chunk, phase);
+    const std::vector<Segment>& segments =
+        phase.load != nullptr ? segments_.at(phase.kind, phase.phase, split, *phase.load)
+                              : segments_.balanced(phase.kind, phase.phase, split);
+    for (const Segment& segment : segments) {
       const int index = static_cast<int>(out.tasks.size());
       // Without a stream of its own an exchange waits for whatever was launched before it.
       if (!plan_.overlap.communication) last = index - 1;
-      out.tasks.push_back({.time = segment.time,
-                           .beside_phase = segment.beside_phase,
+      out.tasks.push_back({.times = segment.times,
+                           .slot = slot,
                            .after = last,
                            .communication = segment.communication,
                            .collective = segment.collective,
                            .beside = segment.beside,
                            .phase = phase.phase,
                            .layer = phase.kind,
-                           .work = std::move(segment.work)});
+                           .work = segment.work});
       last = index;
       nic_bytes += segment.nic_bytes;
       nvlink_bytes += segment.nvlink_bytes;
@@ -36,7 +55,10 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const Duration took = spans[i].end - spans[i].start;
     out.alone = std::max(out.alone, spans[i].end - Time());
-    if (out.tasks[i].collective) out.communication += took;
+    if (out.tasks[i].collective) {
+      out.tasks[i].transfer = took;
+      out.communication += took;
+    }
     if (!out.tasks[i].communication) out.compute += took;
   }
   out.critical = critical_work(out.tasks, spans);
@@ -45,7 +67,25 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   return out;
 }
 
-ChunkProgram ChunkBuilder::single(Pass pass, int stage) {
+void ChunkBuilder::add_curves(const ChunkShape& chunk, ChunkProgram& program) {
+  std::size_t task = 0;
+  for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
+    const bool split = splits_sms(chunk.kind, phase.phase, plan_);
+    for (const auto& curve : segments_.curves(phase.kind, phase.phase, split)) {
+      if (curve != nullptr) program.curves.push_back(curve);
+      program.tasks[task++].curve = curve.get();
+    }
+  }
+  PIPECAST_ASSERT(task == program.tasks.size());
+}
+
+TaskLoad ChunkBuilder::task_load(double routed_tokens, double received_tokens) {
+  const auto balanced = static_cast<double>(kernels().balanced().received_tokens);
+  return {static_cast<float>(segments_.rows_share(routed_tokens)),
+          static_cast<float>(received_tokens / std::max(1.0, balanced))};
+}
+
+ChunkShape ChunkBuilder::single_shape(Pass pass, int stage) const {
   ChunkShape chunk;
   switch (pass) {
     case Pass::kForward:
@@ -62,13 +102,13 @@ ChunkProgram ChunkBuilder::single(Pass pass, int stage) {
       break;
   }
   (pass == Pass::kForward ? chunk.forward : chunk.backward) = layers(stage);
-  return program(chunk);
+  return chunk;
 }
 
-ChunkProgram ChunkBuilder::overlapped(int forward_stage, int backward_stage) {
-  return program({.kind = ChunkKind::kOverlapped,
-                  .forward = layers(forward_stage),
-                  .backward = layers(backward_stage)});
+ChunkShape ChunkBuilder::overlapped_shape(int forward_stage, int backward_stage) const {
+  return {.kind = ChunkKind::kOverlapped,
+          .forward = layers(forward_stage),
+          .backward = layers(backward_stage)};
 }
 
 }  // namespace pipecast

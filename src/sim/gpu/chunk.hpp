@@ -2,6 +2,7 @@
 /// pipeline schedule orders. Built once for each kind of chunk, run many times.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "model/schedules/schedule.hpp"
@@ -17,6 +18,7 @@ struct ChunkProgram {
   Duration compute;                 ///< busy time of the compute stream in `alone`
   Bytes nic_bytes;                  ///< sent by one GPU in all collectives
   Bytes nvlink_bytes{};
+  std::vector<std::shared_ptr<const LoadCurve>> curves{};  ///< that tasks point to
 };
 
 /// Builds the chunks of one plan for the cluster: kernel-by-kernel chunks (chunk_kernels.hpp), each
@@ -30,11 +32,23 @@ class ChunkBuilder {
   ChunkBuilder(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing)
       : plan_(plan), segments_(scenario, plan, routing) {}
 
+  /// At the chunk's loads.
   ChunkProgram program(const ChunkShape& chunk);
 
+  /// Lets the program's tasks follow whatever load their GPU gets.
+  /// @param chunk  what the program was made from, balanced
+  void add_curves(const ChunkShape& chunk, ChunkProgram& program);
+
+  /// What curves count for a GPU's load in one layer.
+  [[nodiscard]] TaskLoad task_load(double routed_tokens, double received_tokens);
+
   /// @param stage  whose layers the pass goes through, balanced
-  ChunkProgram single(Pass pass, int stage);
-  ChunkProgram overlapped(int forward_stage, int backward_stage);
+  ChunkProgram single(Pass pass, int stage) { return program(single_shape(pass, stage)); }
+  ChunkProgram overlapped(int forward_stage, int backward_stage) {
+    return program(overlapped_shape(forward_stage, backward_stage));
+  }
+  [[nodiscard]] ChunkShape single_shape(Pass pass, int stage) const;
+  [[nodiscard]] ChunkShape overlapped_shape(int forward_stage, int backward_stage) const;
 
   /// For the same chunks kernel by kernel.
   [[nodiscard]] ChunkKernels& kernels() { return segments_.kernels(); }

@@ -1,19 +1,20 @@
 #include "sim/gpu/chunk_play.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/assert.hpp"
-#include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
 
 namespace {
 
 constexpr Time kNotYet{-1};
-
 }  // namespace
 
-void ChunkPlay::begin(const std::vector<Task>& tasks, TaskSpan* spans, Time now) {
+void ChunkPlay::begin(const std::vector<Task>& tasks, TaskSpan* spans, Time now,
+                      const ChunkConditions& conditions) {
+  conditions_ = conditions;
   tasks_ = &tasks;
   spans_ = spans;
   now_ = now;
@@ -39,10 +40,40 @@ bool ChunkPlay::ready(const StreamState& stream) const {
   return after < 0 || spans_[after].end != kNotYet;
 }
 
-void ChunkPlay::start(StreamState& stream) const {
+void ChunkPlay::start(StreamState& stream) {
   stream.running = true;
+  stream.factor = conditions_.slowness;
+  if (conditions_.jitter > 0) {
+    // Log-normal with mean 1: never negative, and long tails are late ones.
+    const double deviation = conditions_.jitter;
+    stream.factor *= std::exp(deviation * conditions_.random.normal() - deviation * deviation / 2);
+  }
   stream.whole = stream.left = Duration();
   spans_[stream.next].start = now_;
+}
+
+Duration ChunkPlay::compute_time(Beside beside) const {
+  const Task& task = (*tasks_)[compute_.next];
+  const auto place = static_cast<std::size_t>(beside);
+  const Duration time = task.curve != nullptr && conditions_.loads != nullptr
+                            ? task.curve->time(place, conditions_.loads[task.slot])
+                            : task.times.time[place];
+  return scaled(time, compute_.factor);
+}
+
+/// Beside whatever the compute stream does.
+Duration ChunkPlay::communication_time() const {
+  const Task& task = (*tasks_)[communication_.next];
+  const bool uneven = task.curve != nullptr && conditions_.loads != nullptr;
+  Duration time;
+  if (compute_.running) {
+    const auto phase = static_cast<std::size_t>((*tasks_)[compute_.next].phase);
+    time = uneven ? task.curve->beside_phase(phase, conditions_.loads[task.slot])
+                  : task.times.beside_phase[phase];
+  } else {
+    time = uneven ? task.curve->time(0, conditions_.loads[task.slot]) : task.times.time.front();
+  }
+  return scaled(time, communication_.factor);
 }
 
 /// What is left of a task stretches as its whole time does.
@@ -80,15 +111,8 @@ ChunkPlay::Stop ChunkPlay::advance() {
       return {now_, true};
     }
     const Beside beside = communication_.running ? collective().beside : Beside::kNothing;
-    if (compute_.running) {
-      set_time(compute_, (*tasks_)[compute_.next].time[static_cast<std::size_t>(beside)]);
-    }
-    if (communication_.running) {
-      const auto phase =
-          static_cast<std::size_t>(compute_.running ? (*tasks_)[compute_.next].phase : Phase());
-      set_time(communication_,
-               compute_.running ? collective().beside_phase[phase] : collective().time.front());
-    }
+    if (compute_.running) set_time(compute_, compute_time(beside));
+    if (communication_.running) set_time(communication_, communication_time());
     Duration soonest = compute_.running ? compute_.left : communication_.left;
     if (communication_.running) soonest = std::min(soonest, communication_.left);
     pass(soonest);
@@ -104,7 +128,7 @@ void ChunkPlay::compute_until(Time until, Beside beside) {
       now_ = until;
       return;
     }
-    set_time(compute_, (*tasks_)[compute_.next].time[static_cast<std::size_t>(beside)]);
+    set_time(compute_, compute_time(beside));
     pass(std::min(compute_.left, until - now_));
     end_due(compute_);
   }
@@ -117,16 +141,13 @@ void ChunkPlay::finish_collective(Time start, Time end) {
   go_to_next(communication_, communication_.next + 1);
 }
 
-std::vector<TaskSpan> play_alone(std::vector<Task>& tasks) {
+std::vector<TaskSpan> play_alone(const std::vector<Task>& tasks, const TaskLoad* loads) {
   std::vector<TaskSpan> spans(tasks.size());
   ChunkPlay play;
-  play.begin(tasks, spans.data(), Time());
+  play.begin(tasks, spans.data(), Time(), {.loads = loads});
   play.alone_ = true;
   const ChunkPlay::Stop stop = play.advance();
   PIPECAST_ASSERT(stop.ended);
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    if (tasks[i].collective) tasks[i].transfer = spans[i].end - spans[i].start;
-  }
   return spans;
 }
 
@@ -140,23 +161,6 @@ void add_share(std::vector<WorkShare>& shares, const WorkShare& added) {
   shares.push_back(added);
 }
 
-namespace {
-
-/// The work of a task that took longer or shorter than beside nothing; what rounding leaves goes to
-/// its last share.
-void add_work(std::vector<WorkShare>& shares, const Task& task, Duration took) {
-  Duration left = took;
-  for (std::size_t i = 0; i < task.work.size(); ++i) {
-    WorkShare share = task.work[i];
-    const bool last = i + 1 == task.work.size();
-    share.time = last ? left : std::min(left, stretched(share.time, task.time.front(), took));
-    left -= share.time;
-    add_share(shares, share);
-  }
-}
-
-}  // namespace
-
 std::vector<WorkShare> critical_work(const std::vector<Task>& tasks,
                                      const std::vector<TaskSpan>& spans) {
   std::vector<WorkShare> out;
@@ -165,7 +169,8 @@ std::vector<WorkShare> critical_work(const std::vector<Task>& tasks,
   // Whatever starts, starts when something else ends, or at the beginning.
   for (std::size_t i = tasks.size(); i-- > 0;) {
     if (spans[i].end != end) continue;
-    add_work(out, tasks[i], spans[i].end - spans[i].start);
+    for_work(tasks[i], spans[i].end - spans[i].start,
+             [&out](const WorkShare& share) { add_share(out, share); });
     end = spans[i].start;
     if (end == Time()) break;
   }

@@ -10,8 +10,6 @@ namespace pipecast {
 
 namespace {
 
-constexpr std::int64_t kSteps = 16;     // of a curve, up to the balanced load
-constexpr std::int64_t kMostLoads = 3;  // times the balanced load; further on it goes on straight
 // Samples lie half a block of rows per expert above their step: between multiples of a block, where
 // rounding up counts as it does on average.
 constexpr std::int64_t kHalfBlock = kPaddedRows / 2;
@@ -34,7 +32,9 @@ std::int64_t share_of(std::int64_t whole, double share) {
   return std::llround(static_cast<double>(whole) * share);
 }
 
-double mixed(double a, double b, double share) { return a + (b - a) * share; }
+bool same_times(const TaskTimes& a, const TaskTimes& b) {
+  return a.time == b.time && a.beside_phase == b.beside_phase;
+}
 
 }  // namespace
 
@@ -80,7 +80,7 @@ Segment Segments::computation(const std::vector<Launch>& launches, std::size_t f
   for (std::size_t i = first; i < last; ++i) {
     const std::int32_t kernel = launches[i].kernel;
     for (std::size_t b = 0; b < kBesides; ++b) {
-      out.time[b] += time_beside(kernel, static_cast<Beside>(b));
+      out.times.time[b] += time_beside(kernel, static_cast<Beside>(b));
     }
     KernelTable& table = kernels_.table();
     const GpuKernel& what = table.at(kernel);
@@ -91,7 +91,7 @@ Segment Segments::computation(const std::vector<Launch>& launches, std::size_t f
     const bool queued = side || (with_side && launches[i].after[1] < 0);
     with_side = queued;
     if (queued) continue;
-    for (Duration& time : out.time) time += gap_;
+    for (Duration& time : out.times.time) time += gap_;
     add_share(out.work, {"launch_gap", "latency", gap_});
   }
   return out;
@@ -131,9 +131,9 @@ Segment Segments::exchange(const std::vector<Launch>& launches, std::size_t firs
     const GpuKernel& what = table.at(kernel);
     const bool free = what.use == SmUse::kFree;
     const GpuKernelCost alone = table.cost(kernel, free ? all : what.grid);
-    out.time[0] += alone.time + gap_;
+    out.times.time[0] += alone.time + gap_;
     for (std::size_t phase = 0; phase < kPhases; ++phase) {
-      out.beside_phase[phase] +=
+      out.times.beside_phase[phase] +=
           (free ? cast_beside(kernel, static_cast<Phase>(phase)) : alone.time) + gap_;
     }
     add_share(out.work, {what.operation.op, alone.limited_by, alone.time});
@@ -168,9 +168,9 @@ Segment Segments::transfer(const Launch& launch) {
               .beside = beside_of(what.operation),
               .nic_bytes = cost.nic_bytes,
               .nvlink_bytes = cost.nvlink_bytes};
-  out.time[0] = cost.time + gap_;
+  out.times.time[0] = cost.time + gap_;
   for (std::size_t phase = 0; phase < kPhases; ++phase) {
-    out.beside_phase[phase] = transfer_beside(cost, static_cast<Phase>(phase)) + gap_;
+    out.times.beside_phase[phase] = transfer_beside(cost, static_cast<Phase>(phase)) + gap_;
   }
   add_share(out.work, {what.operation.op, cost.limited_by, cost.time});
   add_share(out.work, {"launch_gap", "latency", gap_});
@@ -202,66 +202,67 @@ std::vector<Segment> Segments::sums(const std::vector<Launch>& launches) {
   return out;
 }
 
-const Segments::Curve& Segments::curve(const Key& key) {
-  const auto known = curves_.find(key);
-  if (known != curves_.end()) return known->second;
-  const auto& [kind, phase, split] = key;
-  const LayerLoad& balanced = kernels_.balanced();
-  const auto at = [&, k = kind, p = phase, s = split](double rows, double received) {
-    LayerLoad load = balanced;
-    load.routed_tokens =
-        share_of(balanced.routed_tokens, rows) + kHalfBlock * balanced.local_experts;
-    load.received_tokens = std::max(share_of(balanced.received_tokens, received), std::int64_t{1});
-    return sums(kernels_.launches(k, p, s, load));
-  };
-  Curve out;
-  for (std::int64_t i = 0; i <= kSteps * kMostLoads; ++i) {
-    const double share = static_cast<double>(i) / kSteps;
-    out.samples.push_back(at(share, share));
-  }
-  out.more_received = at(1, 2);
-  return curves_.emplace(key, std::move(out)).first->second;
-}
-
-std::vector<Segment> Segments::of(LayerKind kind, Phase phase, bool split, const LayerLoad* load) {
+const std::vector<Segment>& Segments::balanced(LayerKind kind, Phase phase, bool split) {
   const Key key{kind, phase, split};
   auto known = balanced_.find(key);
   if (known == balanced_.end()) {
     known = balanced_.emplace(key, sums(kernels_.launches(kind, phase, split, kernels_.balanced())))
                 .first;
   }
-  std::vector<Segment> out = known->second;
-  const LayerLoad& balanced = kernels_.balanced();
-  if (load == nullptr || (load->routed_tokens == balanced.routed_tokens &&
-                          load->received_tokens == balanced.received_tokens)) {
-    return out;
+  return known->second;
+}
+
+const std::vector<Segment>& Segments::at(LayerKind kind, Phase phase, bool split,
+                                         const LayerLoad& load) {
+  const LayerLoad& even = kernels_.balanced();
+  if (load.routed_tokens == even.routed_tokens && load.received_tokens == even.received_tokens) {
+    return balanced(kind, phase, split);
   }
-  const Curve& curve = this->curve(key);
-  const double rows =
-      static_cast<double>(load->routed_tokens - kHalfBlock * balanced.local_experts) /
-      static_cast<double>(std::max<std::int64_t>(balanced.routed_tokens, 1));
-  const double received = static_cast<double>(load->received_tokens) /
-                          static_cast<double>(std::max<std::int64_t>(balanced.received_tokens, 1));
-  const auto below =
-      std::min(static_cast<std::size_t>(std::max(rows, 0.0) * kSteps), curve.samples.size() - 2);
-  const double share = rows * kSteps - static_cast<double>(below);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const Segment& a = curve.samples[below][i];
-    const Segment& b = curve.samples[below + 1][i];
-    const auto value = [&](auto member) {
-      const double slope = member(curve.more_received[i]) - member(curve.samples[kSteps][i]);
-      return std::max(1.0, mixed(member(a), member(b), share) + slope * (received - rows));
+  const auto [known, fresh] =
+      at_load_.try_emplace({kind, phase, split, load.routed_tokens, load.received_tokens});
+  if (fresh) known->second = sums(kernels_.launches(kind, phase, split, load));
+  return known->second;
+}
+
+double Segments::rows_share(double routed_tokens) const {
+  const LayerLoad& even = kernels_.balanced();
+  return (routed_tokens - static_cast<double>(kHalfBlock * even.local_experts)) /
+         static_cast<double>(std::max<std::int64_t>(even.routed_tokens, 1));
+}
+
+const std::vector<std::shared_ptr<const LoadCurve>>& Segments::curves(LayerKind kind, Phase phase,
+                                                                      bool split) {
+  const auto [known, fresh] = curves_.try_emplace(Key{kind, phase, split});
+  std::vector<std::shared_ptr<const LoadCurve>>& out = known->second;
+  if (!fresh) return out;
+  const LayerLoad& even = kernels_.balanced();
+  const auto sampled = [&, k = kind, p = phase, s = split](double rows, double received) {
+    LayerLoad load = even;
+    load.routed_tokens = share_of(even.routed_tokens, rows) + kHalfBlock * even.local_experts;
+    load.received_tokens = std::max(share_of(even.received_tokens, received), std::int64_t{1});
+    return sums(kernels_.launches(k, p, s, load));
+  };
+  const std::vector<Segment>& sums_of_balanced = balanced(kind, phase, split);
+  out.resize(sums_of_balanced.size());
+  const std::vector<Segment> more = sampled(2, 2);
+  bool constant = true;
+  for (std::size_t i = 0; i < more.size(); ++i) {
+    constant = constant && same_times(more[i].times, sums_of_balanced[i].times);
+  }
+  if (constant) return out;
+  std::vector<std::vector<TaskTimes>> samples(out.size());
+  for (int i = 0; i <= LoadCurve::kSteps * LoadCurve::kMostLoads; ++i) {
+    const double share = static_cast<double>(i) / LoadCurve::kSteps;
+    const std::vector<Segment> here = sampled(share, share);
+    for (std::size_t j = 0; j < here.size(); ++j) samples[j].push_back(here[j].times);
+  }
+  const std::vector<Segment> more_received = sampled(1, 2);
+  for (std::size_t j = 0; j < out.size(); ++j) {
+    const auto differs = [&](const TaskTimes& t) {
+      return !same_times(t, sums_of_balanced[j].times);
     };
-    for (std::size_t beside = 0; beside < kBesides; ++beside) {
-      out[i].time[beside] = Duration(std::llround(value(
-          [beside](const Segment& s) { return static_cast<double>(s.time[beside].count()); })));
-    }
-    for (std::size_t p = 0; p < kPhases; ++p) {
-      out[i].beside_phase[p] = Duration(std::llround(
-          value([p](const Segment& s) { return static_cast<double>(s.beside_phase[p].count()); })));
-    }
-    out[i].nic_bytes = value([](const Segment& s) { return s.nic_bytes; });
-    out[i].nvlink_bytes = value([](const Segment& s) { return s.nvlink_bytes; });
+    if (std::none_of(samples[j].begin(), samples[j].end(), differs)) continue;
+    out[j] = std::make_shared<const LoadCurve>(std::move(samples[j]), more_received[j].times);
   }
   return out;
 }

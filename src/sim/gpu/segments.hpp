@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <tuple>
 #include <vector>
 
@@ -13,14 +14,13 @@ namespace pipecast {
 
 /// A task before it has its place in a chunk.
 struct Segment {
-  std::array<Duration, kBesides> time{};         ///< as Task::time
-  std::array<Duration, kPhases> beside_phase{};  ///< as Task::beside_phase
+  TaskTimes times{};
   bool communication = false;
   bool collective = false;
   Beside beside{};
   double nic_bytes = 0;
   double nvlink_bytes = 0;
-  std::vector<WorkShare> work{};  ///< of time[0]
+  std::vector<WorkShare> work{};  ///< of times.time[0]
 };
 
 /// Segments of one plan's layers. Not for use by several threads at once.
@@ -35,20 +35,24 @@ class Segments {
   /// @param scenario, plan  must outlive this and not change
   Segments(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing);
 
-  /// @param load  none: balanced
-  std::vector<Segment> of(LayerKind kind, Phase phase, bool split, const LayerLoad* load);
+  /// At balanced routing.
+  const std::vector<Segment>& balanced(LayerKind kind, Phase phase, bool split);
+
+  /// Kernel by kernel at one load.
+  const std::vector<Segment>& at(LayerKind kind, Phase phase, bool split, const LayerLoad& load);
+
+  /// At any load, one for each segment; none for segments whose times do not depend on it.
+  const std::vector<std::shared_ptr<const LoadCurve>>& curves(LayerKind kind, Phase phase,
+                                                              bool split);
+
+  /// Rows of a GPU's experts as a curve counts them: over the balanced load's, less what rounding
+  /// up to blocks adds on average.
+  [[nodiscard]] double rows_share(double routed_tokens) const;
 
   [[nodiscard]] ChunkKernels& kernels() { return kernels_; }
 
  private:
   using Key = std::tuple<LayerKind, Phase, bool>;
-
-  /// Sums at routed rows of 0, 1, 2, ... steps and a bit, with received tokens in proportion, and
-  /// once more with twice the received tokens of the balanced load.
-  struct Curve {
-    std::vector<std::vector<Segment>> samples;
-    std::vector<Segment> more_received;
-  };
 
   void meet(LayerKind kind, const PlanSpec& plan);
   std::vector<Segment> sums(const std::vector<Launch>& launches);
@@ -58,7 +62,6 @@ class Segments {
   Duration time_beside(std::int32_t kernel, Beside beside);
   Duration cast_beside(std::int32_t kernel, Phase phase);
   Duration transfer_beside(const GpuKernelCost& cost, Phase phase);
-  const Curve& curve(const Key& key);
 
   ChunkKernels kernels_;
   Duration gap_;
@@ -70,7 +73,9 @@ class Segments {
   };
   std::array<std::vector<Met>, kPhases> computing_;
   std::map<Key, std::vector<Segment>> balanced_;
-  std::map<Key, Curve> curves_;
+  std::map<std::tuple<LayerKind, Phase, bool, std::int64_t, std::int64_t>, std::vector<Segment>>
+      at_load_;  // ... routed, received
+  std::map<Key, std::vector<std::shared_ptr<const LoadCurve>>> curves_;
 };
 
 }  // namespace pipecast

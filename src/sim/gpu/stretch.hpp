@@ -14,4 +14,9 @@ constexpr Duration stretched(Duration left, Duration from, Duration to) {
   return Duration(static_cast<std::int64_t>((product + from.count() - 1) / from.count()));
 }
 
+inline Duration scaled(Duration time, double factor) {
+  if (factor == 1) return time;
+  return duration_from_picoseconds(static_cast<double>(time.count()) * factor);
+}
+
 }  // namespace pipecast

@@ -40,8 +40,8 @@ TEST_CASE("without a command the program explains itself and fails", "[program]"
 }
 
 TEST_CASE("every command has help and knows its version", "[program]") {
-  const auto* const command =
-      GENERATE("chunk", "compare", "kernel", "run", "model", "schema", "list", "validate");
+  const auto* const command = GENERATE("chunk", "compare", "kernel", "run", "model", "network",
+                                       "schema", "list", "validate");
   CAPTURE(command);
   const Outcome help = run_program(std::string(command) + " --help");
   REQUIRE(help.code == 0);
@@ -52,8 +52,9 @@ TEST_CASE("every command has help and knows its version", "[program]") {
 
 TEST_CASE("an unknown command names the nearest and all", "[program]") {
   require_refused("rnu", "unknown command 'rnu', did you mean run?; commands: ");
-  require_refused("xyzxyz",
-                  "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, model, run");
+  require_refused(
+      "xyzxyz",
+      "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, model, network, run");
 }
 
 TEST_CASE("an unknown option names the nearest", "[program]") {

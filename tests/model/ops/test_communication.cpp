@@ -59,21 +59,48 @@ TEST_CASE("a dispatch costs its SMs tokens, copies and bytes, a combine bytes an
   REQUIRE_THROWS_WITH(exchange_work({}, constants, 0), "an exchange kernel needs an SM");
 }
 
+TEST_CASE("the half of the SMs that receives runs a chunk behind the half that sends", "[ops]") {
+  CommunicationConstants constants = round_calibration().communication;
+  const auto kind = GENERATE(Exchange::kDispatch, Exchange::kCombine);
+  const int sms = GENERATE(1, 5, 20);
+  const ExchangeShape shape = round_exchange(kind);
+  const Duration moving = exchange_work(shape, constants, sms).moving;
+  REQUIRE(exchange_work(shape, constants, sms).filling == Duration());
+  // Chunks of one token an SM: 1 + 100 / sms of them.
+  constants.chunk_tokens.value = 1;
+  const ExchangeWork chunked = exchange_work(shape, constants, sms);
+  REQUIRE(to_microseconds(chunked.filling) ==
+          Approx(to_microseconds(moving) / (1 + 100.0 / sms)).epsilon(1e-6));
+  REQUIRE(chunked.moving == moving);
+  // A chunk that holds everything passes the two halves one after the other.
+  constants.chunk_tokens.value = 1e9;
+  REQUIRE(to_microseconds(exchange_work(shape, constants, sms).filling) ==
+          Approx(to_microseconds(moving)).epsilon(1e-6));
+  // The first token takes as long as three take in passing, on however many SMs.
+  constants.chunk_tokens.value = 0;
+  constants.first_tokens.value = 3;
+  REQUIRE(to_microseconds(exchange_work(shape, constants, sms).filling) ==
+          Approx(to_microseconds(moving) * sms * 3 / 100).epsilon(1e-6));
+}
+
 TEST_CASE("dispatch and combine kernels are start and SM work, or HBM where SMs are many",
           "[ops]") {
   const auto* const op = GENERATE("ep_dispatch", "ep_combine");
   CalibrationSpec calibration = round_calibration();
+  calibration.communication.chunk_tokens.value = 6;
   const Operation exchange = made(op, 4096, 7168, 2);
   const KernelCost slow = cost(exchange, calibration, 20);
   const ExchangeWork work = exchange_work(exchange.exchange, calibration.communication, 20);
-  REQUIRE(slow.time == work.start + work.moving);
+  REQUIRE(slow.time == work.start + work.filling + work.moving);
   REQUIRE(slow.limited_by == Limit::kIssue);
-  REQUIRE(slow.cycles == Approx(slow.parts[0].cycles + slow.parts[1].cycles));
+  REQUIRE(slow.cycles ==
+          Approx(slow.parts[0].cycles + slow.parts[1].cycles + slow.parts[2].cycles));
   REQUIRE(to_seconds(slow.time) == Approx(slow.cycles / slow.clock.count()));
 
   calibration.communication.bytes_per_second_per_sm.value = 1e15;
   calibration.communication.token_us.value = 0;
   calibration.communication.copy_us.value = 0;
+  calibration.communication.chunk_tokens.value = 0;
   const KernelCost wide = cost(exchange, calibration, 100);
   REQUIRE(wide.limited_by == Limit::kHbm);
   REQUIRE(wide.time == work.start + wide.hbm_bytes / round_gpu().hbm_bandwidth);
@@ -87,7 +114,9 @@ TEST_CASE("dispatch and combine grow with tokens and width and shrink with SMs",
   const std::int64_t hidden = GENERATE(128, 7168);
   const std::int64_t nodes = GENERATE(1, 2, 4);
   const int sms = GENERATE(1, 4, 23);
-  const CalibrationSpec calibration = round_calibration();
+  CalibrationSpec calibration = round_calibration();
+  calibration.communication.first_tokens.value = 2;
+  calibration.communication.chunk_tokens.value = 6;
   const Duration base = cost(made(op, tokens, hidden, nodes), calibration, sms).time;
   REQUIRE(cost(made(op, tokens + 1, hidden, nodes), calibration, sms).time >= base);
   REQUIRE(cost(made(op, tokens, hidden + 1, nodes), calibration, sms).time >= base);

@@ -72,7 +72,7 @@ ScheduleCosts costs_of(const Scenario& s) {
 TEST_CASE("with balanced routing one replica stands for all, to the picosecond", "[step]") {
   const Case c = GENERATE(kTinyDualpipe, kTiny1f1b, kDeepseekDualpipe, kDeepseek1f1b);
   CAPTURE(c.scenario, c.schedule);
-  const Scenario s = shipped(c.scenario);
+  const Scenario s = punctual(shipped(c.scenario));
   const StepTimes full = simulate(s, c.schedule, c.microbatches, SimulationMode::kFull);
   const StepTimes folded = simulate(s, c.schedule, c.microbatches, SimulationMode::kFolded);
   require_equal(full, folded);
@@ -86,7 +86,7 @@ TEST_CASE("with balanced routing one replica stands for all, to the picosecond",
 TEST_CASE("a rank's times sum to the step's, to the picosecond", "[step]") {
   const Case c = GENERATE(kTinyDualpipe, kTiny1f1b, kDeepseekDualpipe, kDeepseek1f1b);
   CAPTURE(c.scenario, c.schedule);
-  const StepTimes times = simulate(shipped(c.scenario), c.schedule, c.microbatches);
+  const StepTimes times = simulate(punctual(shipped(c.scenario)), c.schedule, c.microbatches);
   for (const RankTimes& rank : times.ranks) {
     REQUIRE(sum(rank.breakdown) == times.time);
     for (const Duration share : rank.breakdown) REQUIRE(share >= Duration());
@@ -135,12 +135,12 @@ TEST_CASE("the same step twice is the same to the last bit", "[step]") {
 
 TEST_CASE("with free transfers 1F1B takes what its schedule's timing says, and the optimizer",
           "[step]") {
-  Scenario s = tiny();
+  Scenario s = punctual(tiny());
   make_transfers_free(s.cluster);
   const int microbatches = GENERATE(1, 4, 9);
   const Schedule schedule = make_schedule("1f1b", s.plan.pp, microbatches);
   const StepPlan plan = plan_step(s, s.plan, schedule, routing_of(s));
-  const StepTimes times = simulate_step(s, s.plan, plan, schedule, SimulationMode::kFull);
+  const StepTimes times = simulate_step(s, s.plan, plan, schedule, {});
 
   const ScheduleTiming timing = time_schedule(schedule, costs_of(s));
   // The collectives are free as well: every rank updates when the last has its gradients.
@@ -153,13 +153,13 @@ TEST_CASE("with free transfers 1F1B takes what its schedule's timing says, and t
 }
 
 TEST_CASE("with free transfers and equal stages DualPipe takes what its timing says", "[step]") {
-  Scenario s = tiny();
+  Scenario s = punctual(tiny());
   make_transfers_free(s.cluster);
   s.plan.pipeline_layout.assign(4, {LayerKind::kMoe, LayerKind::kMoe});
   const int microbatches = GENERATE(8, 10, 24);
   const Schedule schedule = make_schedule("dualpipe", 4, microbatches);
   const StepPlan plan = plan_step(s, s.plan, schedule, routing_of(s));
-  const StepTimes times = simulate_step(s, s.plan, plan, schedule, SimulationMode::kFull);
+  const StepTimes times = simulate_step(s, s.plan, plan, schedule, {});
 
   const ScheduleTiming timing = time_schedule(schedule, costs_of(s));
   REQUIRE(times.time == (timing.makespan - Time()) + plan.optimizer.front().update);
@@ -253,8 +253,8 @@ TEST_CASE("a schedule that deadlocks names the rank and the pass that wait", "[s
   schedule.stage_of = {{0, 1}};
   schedule.microbatches = {1};
   const StepPlan plan = plan_step(s, s.plan, schedule, routing_of(s));
-  REQUIRE_THROWS_AS(simulate_step(s, s.plan, plan, schedule, SimulationMode::kFolded),
+  REQUIRE_THROWS_AS(simulate_step(s, s.plan, plan, schedule, {.mode = SimulationMode::kFolded}),
                     ImpossiblePlan);
-  REQUIRE_THROWS_WITH(simulate_step(s, s.plan, plan, schedule, SimulationMode::kFolded),
+  REQUIRE_THROWS_WITH(simulate_step(s, s.plan, plan, schedule, {.mode = SimulationMode::kFolded}),
                       "the schedule deadlocks: pipeline rank 0 waits forever before B0.0");
 }

@@ -27,12 +27,12 @@ std::vector<ChunkProgram> chunks_of(const Scenario& s) {
 Duration undisturbed(const ChunkProgram& program, bool communication) {
   Duration sum;
   for (const Task& task : program.tasks) {
-    if (task.communication == communication) sum += task.time.front();
+    if (task.communication == communication) sum += task.times.time.front();
   }
   return sum;
 }
 
-Duration slowest(const Task& task) { return *std::max_element(task.time.begin(), task.time.end()); }
+Duration slowest(const Task& task) { return *std::max_element(task.times.time.begin(), task.times.time.end()); }
 
 /// Work of a chunk without waits, all of it disturbed as much as it can be, on one stream.
 Duration serial(const ChunkProgram& program) {
@@ -57,7 +57,7 @@ TEST_CASE("a chunk's tasks wait only for tasks before them", "[chunk]") {
     for (int i = 0; i < static_cast<int>(program.tasks.size()); ++i) {
       const Task& task = program.tasks[static_cast<std::size_t>(i)];
       REQUIRE(task.after < i);
-      REQUIRE(task.time.front() > Duration());
+      REQUIRE(task.times.time.front() > Duration());
       REQUIRE((!task.collective || task.communication));
       REQUIRE((task.beside == Beside::kNothing || task.communication));
     }
@@ -69,15 +69,15 @@ TEST_CASE("no task gets faster by what is beside it", "[chunk]") {
   for (const ChunkProgram& program : chunks_of(s)) {
     for (const Task& task : program.tasks) {
       if (task.communication) {
-        for (const Duration time : task.beside_phase) REQUIRE(time >= task.time[0]);
+        for (const Duration time : task.times.beside_phase) REQUIRE(time >= task.times.time[0]);
       } else {
-        for (const Duration time : task.time) REQUIRE(time >= task.time[0]);
+        for (const Duration time : task.times.time) REQUIRE(time >= task.times.time[0]);
       }
       // Computation is beside a transfer for all of it, some of it, or not at all.
       if (!task.collective) continue;
-      REQUIRE(task.transfer >= task.time[0]);
+      REQUIRE(task.transfer >= task.times.time[0]);
       REQUIRE(task.transfer <=
-              *std::max_element(task.beside_phase.begin(), task.beside_phase.end()));
+              *std::max_element(task.times.beside_phase.begin(), task.times.beside_phase.end()));
     }
   }
 }
@@ -107,7 +107,7 @@ TEST_CASE("what is critical in a chunk sums to its time", "[chunk]") {
 TEST_CASE("a task's work sums to its time beside nothing", "[chunk]") {
   const Scenario s = either_scenario();
   for (const ChunkProgram& program : chunks_of(s)) {
-    for (const Task& task : program.tasks) REQUIRE(total(task.work) == task.time.front());
+    for (const Task& task : program.tasks) REQUIRE(total(task.work) == task.times.time.front());
   }
 }
 

@@ -24,8 +24,33 @@ Duration kernel_by_kernel(ChunkBuilder& builder, const ChunkShape& chunk) {
   return end;
 }
 
+/// Of balanced chunks, or of others by the curves of the balanced one.
+Duration by_segments(ChunkBuilder& builder, const ChunkShape& chunk) {
+  ChunkShape balanced = chunk;
+  balanced.forward_loads.clear();
+  balanced.backward_loads.clear();
+  ChunkProgram program = builder.program(balanced);
+  if (chunk.forward_loads.empty() && chunk.backward_loads.empty()) return program.alone;
+  builder.add_curves(balanced, program);
+  std::vector<TaskLoad> loads;
+  const auto add = [&](const std::vector<LayerLoad>& layers) {
+    for (const LayerLoad& load : layers) {
+      loads.push_back(builder.task_load(static_cast<double>(load.routed_tokens),
+                                        static_cast<double>(load.received_tokens)));
+    }
+  };
+  const bool pair = chunk.kind == ChunkKind::kOverlapped;
+  if (pair || chunk.kind == ChunkKind::kForward) add(chunk.forward_loads);
+  if (chunk.kind != ChunkKind::kForward) add(chunk.backward_loads);
+  Duration end;
+  for (const TaskSpan& span : play_alone(program.tasks, loads.data())) {
+    end = std::max(end, span.end - Time());
+  }
+  return end;
+}
+
 double error_of(ChunkBuilder& builder, const ChunkShape& chunk) {
-  return std::abs(to_microseconds(builder.program(chunk).alone) /
+  return std::abs(to_microseconds(by_segments(builder, chunk)) /
                       to_microseconds(kernel_by_kernel(builder, chunk)) -
                   1);
 }

@@ -181,6 +181,10 @@ void describe(Fields& f, CommunicationConstants& communication) {
           "SM time of a combine's sum for a token, in copies", 0, kMostCopies);
   bounded(f, "node_copy", communication.node_copy,
           "SM time of a copy to another node, in copies to a GPU", 0, kMostCopies);
+  bounded(f, "first_tokens", communication.first_tokens,
+          "tokens' SM time that the first token takes through a thread block", 0, kMostCopies);
+  bounded(f, "chunk_tokens", communication.chunk_tokens,
+          "tokens an SM by which those that receive run behind those that send", 0, kMostCopies);
   bounded(f, "layout_cycles", communication.layout_cycles,
           "SM cycles of ep_layout for one of a token's experts", 0, kMostCycles);
 }

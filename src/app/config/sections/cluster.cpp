@@ -31,6 +31,10 @@ void describe(Fields& f, NicSpec& nic) {
   f.required("per_gpu", nic.per_gpu, "ports per GPU", {.low = 1, .high = 64});
   f.required("bandwidth", nic.bandwidth, "line rate of one port and direction", kLinkRate);
   f.required("latency", nic.latency, "end to end between two GPUs below one leaf switch", kLatency);
+  f.optional("message_share", nic.message_share,
+             "part of a port that a pipeline message gets at least beside an all-to-all; it gets "
+             "all that the all-to-all leaves",
+             {.low = 1e-3, .high = 1});
 }
 
 void describe(Fields& f, FabricSpec& fabric) {

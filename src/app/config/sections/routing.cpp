@@ -50,7 +50,8 @@ Json value_schema(const FileName*, const Range& range) {
   return config::value_schema(text, range);
 }
 
-/// Keys that one distribution has and needs.
+/// Keys that one distribution needs and the others leave alone, so that a scenario can change its
+/// distribution without losing them.
 class OwnKeys {
  public:
   OwnKeys(Fields& f, const std::string& chosen, std::string_view owner)
@@ -61,8 +62,6 @@ class OwnKeys {
   std::optional<T> read(std::string_view key, std::string_view doc, Range range = {}) {
     std::optional<T> value;
     f_.maybe(key, value, doc, range);
-    f_.check(!value || chosen_ == owner_, key, "belongs to the distribution {}, not to {}", owner_,
-             chosen_);
     f_.check(value || chosen_ != owner_, "distribution", "{} needs the key {}", owner_, key);
     return value;
   }

@@ -24,6 +24,7 @@ void describe(Fields& f, Scenario& s) {
   f.required("plan", s.plan, "how the model is laid over the cluster");
   f.required("routing", s.routing, "how tokens spread over the experts");
   f.required("recipe", s.recipe, "what is trained, phase by phase");
+  f.optional_section("variation", s.variation, "how GPUs differ and what chance does");
   Price price{s.cost_per_gpu_hour};
   f.required("price", price, "what GPUs cost");
   s.cost_per_gpu_hour = price.cost_per_gpu_hour;

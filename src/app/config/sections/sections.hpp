@@ -35,6 +35,8 @@ void describe(Fields& f, RecipeSpec& recipe);
 void describe(Fields& f, BiasRuleSpec& bias);
 void describe(Fields& f, RoutingSpec& routing);
 
+void describe(Fields& f, VariationSpec& variation);
+
 void describe(Fields& f, Constant& constant);
 void describe(Fields& f, AttentionConstants& attention);
 void describe(Fields& f, LinkEfficiency& link);
