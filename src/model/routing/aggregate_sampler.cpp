@@ -224,10 +224,14 @@ double AggregateSampler::used_by(const Units& units, std::size_t unit,
     return 1 - units.response->unused(inside / (all - inside) * others);
   }
   const std::size_t group = unit * units.held / group_size_;
-  const double* const counts = &choice.group_counts[group * (top_k_ + 1)];
   double weight = 0;
   for (std::size_t e = unit * units.held; e < (unit + 1) * units.held; ++e) weight += weights[e];
-  const double share = weight / choice.group_weights[group];
+  return used_part(group, weight / choice.group_weights[group], choice);
+}
+
+double AggregateSampler::used_part(std::size_t group, double share,
+                                   const ExpectedChoice& choice) const {
+  const double* const counts = &choice.group_counts[group * (top_k_ + 1)];
   double missing = counts[0];
   double none = 1;
   for (std::size_t n = 1; n <= top_k_; ++n) {
@@ -330,7 +334,7 @@ std::vector<float> AggregateSampler::distinct_tokens(const Units& units,
 }
 
 GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double capacity_factor,
-                                   Random* random) const {
+                                   Random* random, const ExpertPlacement* placement) const {
   const ExpectedChoice choice = expect(weights);
   const auto tokens = static_cast<double>(group_.all_tokens());
   std::vector<double> rows(experts_);
@@ -351,7 +355,31 @@ GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double ca
     out.rows[gpu] = static_cast<float>(
         std::accumulate(first, first + static_cast<std::ptrdiff_t>(gpus_.held), 0.0));
   }
+  if (placement != nullptr) spread_copies(*placement, weights, choice, rows, out);
   return out;
+}
+
+void AggregateSampler::spread_copies(const ExpertPlacement& placement,
+                                     const std::vector<double>& weights,
+                                     const ExpectedChoice& choice, const std::vector<double>& rows,
+                                     GroupLoad& load) const {
+  const auto tokens = static_cast<double>(group_.all_tokens());
+  for (std::size_t gpu = 0; gpu < gpus_.count; ++gpu) {
+    double weight = 0;
+    double actual = 0;
+    double mean = 0;
+    for (const ExpertPlacement::Copy& copy : placement.gpus[gpu]) {
+      weight += copy.share * weights[copy.expert];
+      actual += copy.share * rows[copy.expert];
+      mean += copy.share * tokens * choice.experts[copy.expert];
+    }
+    const std::size_t group = placement.gpus[gpu].front().expert / group_size_;
+    const double used = used_part(group, weight / choice.group_weights[group], choice);
+    load.rows[gpu] = static_cast<float>(actual);
+    // Whatever moves the rows moves the distinct tokens as much.
+    load.received[gpu] =
+        static_cast<float>(mean > 0 ? std::min(actual, tokens * used * actual / mean) : 0);
+  }
 }
 
 void AggregateSampler::drop(double capacity_factor, std::vector<double>& rows,
