@@ -6,6 +6,7 @@
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
+#include "model/routing/fast_normal.hpp"
 
 namespace pipecast {
 
@@ -13,11 +14,34 @@ namespace {
 
 std::size_t to_size(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-/// 1 - exp(-y) over y times the mean, for small arguments by its series (error below 3e-5).
-double saturated(double y, double c, bool small) {
-  const double x = c * y;
-  if (small) return y * (1 - x * (1.0 / 2 - x * (1.0 / 6 - x / 24)));
-  return -std::expm1(-x) / c;
+/// 1 - (1 - a y)^(1/a), which is y - (1 - a) y^2 / 2 ...: y itself for a = 1, 1 - exp(-y) for
+/// a -> 0, never more than 1. For small y by its series (error below 1e-4).
+double saturated(double y, double a, bool small) {
+  if (small) {
+    return y * (1 - (1 - a) * y * (1.0 / 2 - (1 - 2 * a) * y * (1.0 / 6 - (1 - 3 * a) * y / 24)));
+  }
+  if (a * y >= 1) return 1;
+  return -std::expm1(std::log1p(-a * y) / a);
+}
+
+/// The factor at which `answer(group, factor)` adds up to `target`: Newton's method in its
+/// logarithm.
+template <class AnswerOf>
+double solve(double target, std::size_t groups, AnswerOf answer_of) {
+  constexpr int kMostSteps = 20;
+  constexpr double kClose = 1e-5;
+  double log_factor = 0;
+  for (int step = 0; step < kMostSteps; ++step) {
+    GroupResponse::Answer sum;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const GroupResponse::Answer answer = answer_of(g, std::exp(log_factor));
+      sum.value += answer.value;
+      sum.slope += answer.slope;
+    }
+    if (std::abs(sum.value - target) < kClose * target || sum.slope <= 0) break;
+    log_factor += std::clamp((target - sum.value) / sum.slope, -1.0, 1.0);
+  }
+  return std::exp(log_factor);
 }
 
 }  // namespace
@@ -28,7 +52,8 @@ AggregateSampler::AggregateSampler(const ModelSpec& model, const RoutingGroup& g
       top_k_(to_size(model.num_experts_per_tok)),
       // A gate that keeps all groups is one without groups.
       groups_(model.topk_group < model.n_group ? to_size(model.n_group) : 1),
-      group_size_(experts_ / groups_) {
+      group_size_(experts_ / groups_),
+      kept_groups_(groups_ > 1 ? to_size(model.topk_group) : 1) {
   require(group.gpus > 0 && group.gpus_per_node > 0 && group.tokens > 0,
           "routing: a group of {} GPUs, {} per node, with {} tokens each", group.gpus,
           group.gpus_per_node, group.tokens);
@@ -99,26 +124,24 @@ void AggregateSampler::choose_groups(ExpectedChoice& choice) const {
     choice.group_counts[top_k_] = 1;
     return;
   }
-  // The one scale at which the groups' means add up to top_k: Newton's method in its logarithm.
-  const auto target = static_cast<double>(top_k_);
-  double log_scale = 0;
-  constexpr int kMostSteps = 20;
-  constexpr double kClose = 1e-5;
-  for (int step = 0; step < kMostSteps; ++step) {
-    const double scale = std::exp(log_scale);
-    double total = 0;
-    double slope = 0;
-    for (const double relative : choice.group_relative) {
-      const GroupResponse::Mean mean = response_->mean(scale * relative);
-      total += mean.value;
-      slope += mean.slope;
-    }
-    if (std::abs(total - target) < kClose * target || slope <= 0) break;
-    log_scale += std::clamp((target - total) / slope, -1.0, 1.0);
-  }
+  // What all groups share, because topk_group are kept and top_k experts used whatever the
+  // popularities, is a common factor on them: one for each of the two choices.
+  std::vector<double> kept(groups_);
+  const auto keep = [&](std::size_t g, double factor) {
+    return response_->kept(factor * choice.group_relative[g]);
+  };
+  const double keeping = solve(static_cast<double>(kept_groups_), groups_, keep);
+  for (std::size_t g = 0; g < groups_; ++g) kept[g] = std::clamp(keep(g, keeping).value, 0.0, 1.0);
+  const auto use = [&](std::size_t g, double factor) {
+    const GroupResponse::Answer mean = response_->mean(factor * choice.group_relative[g]);
+    return GroupResponse::Answer{kept[g] * mean.value, kept[g] * mean.slope};
+  };
+  const double using_them = solve(static_cast<double>(top_k_), groups_, use);
   for (std::size_t g = 0; g < groups_; ++g) {
-    response_->counts(std::exp(log_scale) * choice.group_relative[g],
-                      &choice.group_counts[g * stride]);
+    double* const counts = &choice.group_counts[g * stride];
+    response_->counts(using_them * choice.group_relative[g], counts);
+    for (std::size_t n = 0; n < stride; ++n) counts[n] *= kept[g];
+    counts[0] += 1 - kept[g];
   }
 }
 
@@ -127,6 +150,7 @@ void AggregateSampler::choose_experts(const std::vector<double>& weights,
   choice.experts.resize(experts_);
   choice.variances.resize(experts_);
   choice.group_means.resize(groups_);
+  choice.group_within.assign(groups_, 0);
   choice.group_variance.resize(groups_);
   for (std::size_t g = 0; g < groups_; ++g) choose_in_group(g, &weights[g * group_size_], choice);
 }
@@ -149,22 +173,26 @@ void AggregateSampler::choose_in_group(std::size_t group, const double* weights,
     std::fill(variances, variances + group_size_, 0.0);
     return;
   }
-  // n draws without replacement find a share q with the probability n q (1 - (n - 1) q / 2 ...):
-  // the series of (1 - exp(-c y)) / c at y = n q, with c = E[n (n - 1)] / E[n]^2.
-  constexpr double kLeast = 1e-9;
-  const double c = std::max(kLeast, (square - mean) / (mean * mean));
+  // n draws without replacement find a share q with the probability n q (1 - (n - 1) q / 2 ...).
+  // Over the tokens that use the group at all, of n = `number` on average: the series of
+  // saturated() at y = number * q with 1 - a = E[n (n - 1)] / number^2.
+  const double used = 1 - choice.group_counts[group * (top_k_ + 1)];
+  const double number = mean / used;
+  const double pairs = (square - mean) / used / (number * number);
+  constexpr double kLeast = 1e-6;  // a of exponential saturation, where the formula divides by a
+  const double a = std::abs(1 - pairs) < kLeast ? kLeast : 1 - pairs;
   const double largest = *std::max_element(weights, weights + group_size_);
   double scale =
-      mean / choice.group_weights[group] * (1 + c * mean * choice.group_shares[group] / 2);
+      number / choice.group_weights[group] * (1 + pairs * number * choice.group_shares[group] / 2);
   constexpr int kMostSteps = 20;
   constexpr double kClose = 1e-3;  // the rest is shared out in proportion
   double ratio = 0;
   for (int step = 0; step < kMostSteps && std::abs(ratio - 1) > kClose; ++step) {
-    constexpr double kSmall = 0.25;
-    const bool small = c * scale * largest < kSmall;
+    constexpr double kSmall = 0.3;
+    const bool small = scale * largest < kSmall;
     double sum = 0;
     for (std::size_t e = 0; e < group_size_; ++e) {
-      p[e] = saturated(scale * weights[e], c, small);
+      p[e] = used * saturated(scale * weights[e], a, small);
       sum += p[e];
     }
     ratio = mean / sum;
@@ -173,6 +201,7 @@ void AggregateSampler::choose_in_group(std::size_t group, const double* weights,
   for (std::size_t e = 0; e < group_size_; ++e) {
     p[e] = std::min(1.0, p[e] * ratio);
     variances[e] = std::max(0.0, p[e] - p[e] * p[e] * square / (mean * mean));
+    choice.group_within[group] += variances[e];
   }
 }
 
@@ -195,10 +224,14 @@ double AggregateSampler::used_by(const Units& units, std::size_t unit,
     return 1 - units.response->unused(inside / (all - inside) * others);
   }
   const std::size_t group = unit * units.held / group_size_;
-  const double* const counts = &choice.group_counts[group * (top_k_ + 1)];
   double weight = 0;
   for (std::size_t e = unit * units.held; e < (unit + 1) * units.held; ++e) weight += weights[e];
-  const double share = weight / choice.group_weights[group];
+  return used_part(group, weight / choice.group_weights[group], choice);
+}
+
+double AggregateSampler::used_part(std::size_t group, double share,
+                                   const ExpectedChoice& choice) const {
+  const double* const counts = &choice.group_counts[group * (top_k_ + 1)];
   double missing = counts[0];
   double none = 1;
   for (std::size_t n = 1; n <= top_k_; ++n) {
@@ -226,10 +259,8 @@ double AggregateSampler::variance_of(const Units& units, std::size_t unit,
     rows += choice.experts[e];
     inside += choice.variances[e];
   }
-  double all = 0;
-  for (std::size_t e = group * group_size_; e < (group + 1) * group_size_; ++e)
-    all += choice.variances[e];
   const double share = choice.group_means[group] > 0 ? rows / choice.group_means[group] : 0;
+  const double all = choice.group_within[group];
   const double remaining = all > 0 ? 1 - inside / all : 0;
   return share * share * choice.group_variance[group] + inside * remaining;
 }
@@ -248,7 +279,7 @@ void AggregateSampler::add_noise(const ExpectedChoice& choice, Random& random,
     double all = 0;
     double sum = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      out[i] = std::sqrt(variances[i] * factor) * random.normal();
+      out[i] = std::sqrt(variances[i] * factor) * fast_normal(random);
       all += variances[i];
       sum += out[i];
     }
@@ -293,7 +324,8 @@ std::vector<float> AggregateSampler::distinct_tokens(const Units& units,
       const double variance = variance_of(units, unit, choice);
       const double slope = variance > 0 ? covariance / variance : 0;
       const double rest = std::max(0.0, used * (1 - used) - slope * covariance);
-      distinct += slope * (actual - tokens * mean) + std::sqrt(tokens * rest) * random->normal();
+      distinct +=
+          slope * (actual - tokens * mean) + std::sqrt(tokens * rest) * fast_normal(*random);
       distinct = std::clamp(distinct, 0.0, std::min(actual, tokens));
     }
     out[unit] = static_cast<float>(distinct);
@@ -302,7 +334,7 @@ std::vector<float> AggregateSampler::distinct_tokens(const Units& units,
 }
 
 GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double capacity_factor,
-                                   Random* random) const {
+                                   Random* random, const ExpertPlacement* placement) const {
   const ExpectedChoice choice = expect(weights);
   const auto tokens = static_cast<double>(group_.all_tokens());
   std::vector<double> rows(experts_);
@@ -323,7 +355,31 @@ GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double ca
     out.rows[gpu] = static_cast<float>(
         std::accumulate(first, first + static_cast<std::ptrdiff_t>(gpus_.held), 0.0));
   }
+  if (placement != nullptr) spread_copies(*placement, weights, choice, rows, out);
   return out;
+}
+
+void AggregateSampler::spread_copies(const ExpertPlacement& placement,
+                                     const std::vector<double>& weights,
+                                     const ExpectedChoice& choice, const std::vector<double>& rows,
+                                     GroupLoad& load) const {
+  const auto tokens = static_cast<double>(group_.all_tokens());
+  for (std::size_t gpu = 0; gpu < gpus_.count; ++gpu) {
+    double weight = 0;
+    double actual = 0;
+    double mean = 0;
+    for (const ExpertPlacement::Copy& copy : placement.gpus[gpu]) {
+      weight += copy.share * weights[copy.expert];
+      actual += copy.share * rows[copy.expert];
+      mean += copy.share * tokens * choice.experts[copy.expert];
+    }
+    const std::size_t group = placement.gpus[gpu].front().expert / group_size_;
+    const double used = used_part(group, weight / choice.group_weights[group], choice);
+    load.rows[gpu] = static_cast<float>(actual);
+    // Whatever moves the rows moves the distinct tokens as much.
+    load.received[gpu] =
+        static_cast<float>(mean > 0 ? std::min(actual, tokens * used * actual / mean) : 0);
+  }
 }
 
 void AggregateSampler::drop(double capacity_factor, std::vector<double>& rows,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/random.hpp"
+#include "model/routing/expert_placement.hpp"
 #include "model/routing/group_load.hpp"
 #include "model/routing/group_response.hpp"
 #include "model/specs/model.hpp"
@@ -18,6 +19,7 @@ struct ExpectedChoice {
   std::vector<double> group_counts;    ///< [group][number of its experts that a token uses]
   std::vector<double> group_means;     ///< [group] mean of that number
   std::vector<double> group_variance;  ///< [group] its variance
+  std::vector<double> group_within;    ///< [group] sum of the variances of its experts
   std::vector<double> group_weights;   ///< [group] sum of popularities
   std::vector<double> group_relative;  ///< [group] popularity over that of the other groups
   std::vector<double> group_shares;    ///< [group] sum of the squared shares of its experts
@@ -43,8 +45,12 @@ class AggregateSampler {
   /// Loads of one micro-batch.
   /// @param capacity_factor  see RoutingSpec
   /// @param random           null: loads as they are on average
+  /// @param placement        where experts lie, all of a GPU in one group; null: in order
   [[nodiscard]] GroupLoad sample(const std::vector<double>& weights, double capacity_factor,
-                                 Random* random) const;
+                                 Random* random, const ExpertPlacement* placement = nullptr) const;
+
+  /// Groups that the gate tells apart: 1 if it keeps all.
+  [[nodiscard]] std::size_t groups() const { return groups_; }
 
   /// Mean distance to 1 of the score of the last expert used.
   [[nodiscard]] double cut() const { return cut_; }
@@ -65,6 +71,8 @@ class AggregateSampler {
   [[nodiscard]] double used_by(const Units& units, std::size_t unit,
                                const std::vector<double>& weights,
                                const ExpectedChoice& choice) const;
+  [[nodiscard]] double used_part(std::size_t group, double share,
+                                 const ExpectedChoice& choice) const;
   [[nodiscard]] double variance_of(const Units& units, std::size_t unit,
                                    const ExpectedChoice& choice) const;
   [[nodiscard]] std::vector<float> distinct_tokens(const Units& units,
@@ -72,6 +80,9 @@ class AggregateSampler {
                                                    const ExpectedChoice& choice,
                                                    const std::vector<double>& rows,
                                                    Random* random) const;
+  void spread_copies(const ExpertPlacement& placement, const std::vector<double>& weights,
+                     const ExpectedChoice& choice, const std::vector<double>& rows,
+                     GroupLoad& load) const;
   void drop(double capacity_factor, std::vector<double>& rows, GroupLoad& load) const;
 
   RoutingGroup group_;
@@ -79,6 +90,7 @@ class AggregateSampler {
   std::size_t top_k_;
   std::size_t groups_;  ///< that the gate tells apart: 1 if it keeps all
   std::size_t group_size_;
+  std::size_t kept_groups_;
   std::optional<GroupResponse> response_;
   double cut_ = 0;
   Units gpus_;

@@ -12,12 +12,14 @@ namespace {
 
 // Grid of log(weight): the ends are out of reach of any popularity of interest.
 constexpr double kStep = 0.25;
-constexpr int kHalf = 14;  // points on either side of weight 1: e^3.5 = 33 times
+constexpr std::size_t kHalf = 12;  // points on either side of weight 1: e^3 = 20 times
 constexpr std::size_t kPoints = 2 * kHalf + 1;
 
-// Standard error of a probability of one half: 0.5 %; of differences between close weights far
-// less.
-constexpr int kTokens = 8192;
+// Standard error of a probability of one half: 0.8 %; of differences between close weights, and
+// where all groups serve, far less.
+constexpr int kTokens = 4096;
+// A node that is kept and not used, one in 80: 1.8e-3 of the nodes of a token.
+constexpr int kEvenTokens = 16384;
 
 /// Tokens as arrival times of the experts of each group, best first.
 class ArrivalTokens {
@@ -29,7 +31,8 @@ class ArrivalTokens {
         group_size_(static_cast<std::size_t>(model.n_routed_experts / model.n_group)),
         depth_(std::min(top_k_, group_size_)),
         times_(groups_ * depth_),
-        group_scores_(groups_),
+        scores_(groups_),
+        weighted_scores_(groups_),
         order_(groups_),
         next_(groups_) {}
 
@@ -41,42 +44,58 @@ class ArrivalTokens {
         time += -std::log1p(-random_.uniform()) / static_cast<double>(group_size_ - i);
         times_[g * depth_ + i] = time;
       }
-      group_scores_[g] = score(g, 1);
+      scores_[g] = score(g, 1);
     }
   }
 
-  /// Experts that the token uses in the first `together` groups, whose arrivals come `weight` times
+  /// What the token uses of `together` groups from `first` on, whose arrivals come `weight` times
   /// as fast.
-  std::size_t count(std::size_t together, double weight) {
+  struct Use {
+    bool kept = false;
+    std::size_t experts = 0;
+  };
+  Use use(std::size_t first, std::size_t together, double weight) {
+    const auto inside = [=](std::size_t g) { return g >= first && g < first + together; };
     for (std::size_t g = 0; g < groups_; ++g) {
       order_[g] = g;
-      if (g < together) group_scores_[g] = score(g, weight);
+      next_[g] = 0;
+      weighted_scores_[g] = inside(g) && weight != 1 ? score(g, weight) : scores_[g];
     }
     std::nth_element(
         order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(kept_ - 1), order_.end(),
-        [this](std::size_t a, std::size_t b) { return group_scores_[a] > group_scores_[b]; });
-    std::fill(next_.begin(), next_.end(), 0);
-    std::size_t inside = 0;
+        [this](std::size_t a, std::size_t b) { return weighted_scores_[a] > weighted_scores_[b]; });
+    Use out;
+    for (std::size_t i = 0; i < kept_; ++i) out.kept = out.kept || inside(order_[i]);
+    if (!out.kept) return out;
     for (std::size_t used = 0; used < top_k_; ++used) {
       std::size_t best = groups_;
-      double best_time = 0;
       for (std::size_t i = 0; i < kept_; ++i) {
         const std::size_t g = order_[i];
         if (next_[g] == depth_) continue;
-        const double time = times_[g * depth_ + next_[g]] / (g < together ? weight : 1);
-        if (best == groups_ || time < best_time) {
+        const double time = times_[g * depth_ + next_[g]] / (inside(g) ? weight : 1);
+        if (best == groups_ || time < last_) {
           best = g;
-          best_time = time;
+          last_ = time;
         }
       }
       ++next_[best];
-      inside += best < together ? 1 : 0;
-      last_ = best_time;
+      out.experts += inside(best) ? 1 : 0;
     }
-    return inside;
+    return out;
   }
 
-  /// Distance to 1 of the score of the last expert that the last count() used.
+  /// The same of other groups, from the choice that the last use() of all groups made.
+  [[nodiscard]] Use last_use(std::size_t first, std::size_t together) const {
+    Use out;
+    for (std::size_t i = 0; i < kept_; ++i) {
+      if (order_[i] < first || order_[i] >= first + together) continue;
+      out.kept = true;
+      out.experts += next_[order_[i]];
+    }
+    return out;
+  }
+
+  /// Distance to 1 of the score of the last expert that a kept set's token used.
   [[nodiscard]] double cut() const { return -std::expm1(-last_); }
 
  private:
@@ -92,7 +111,8 @@ class ArrivalTokens {
   std::size_t group_size_;
   std::size_t depth_;
   std::vector<double> times_;  // [group][arrival]
-  std::vector<double> group_scores_;
+  std::vector<double> scores_;
+  std::vector<double> weighted_scores_;
   std::vector<std::size_t> order_;
   std::vector<std::size_t> next_;
   double last_ = 0;
@@ -114,83 +134,115 @@ Cubic cubic(double t) {
            0.5 * (3 * t2 - 2 * t)}};
 }
 
-}  // namespace
+struct Place {
+  std::size_t first = 0;  // of four grid points
+  double position = 0;    // 0 .. 1 between the second and the third
+};
 
-GroupResponse::GroupResponse(const ModelSpec& model, int together)
-    : stride_(static_cast<std::size_t>(model.num_experts_per_tok) + 1),
-      counts_(kPoints * stride_),
-      means_(kPoints) {
-  PIPECAST_ASSERT(together > 0 && together < model.n_group);
-  const auto inside = static_cast<std::size_t>(together);
-  std::vector<double> weights(kPoints);
-  for (std::size_t p = 0; p < kPoints; ++p)
-    weights[p] = std::exp(kStep * (static_cast<double>(p) - kHalf));
-  ArrivalTokens tokens(model);
-  for (int token = 0; token < kTokens; ++token) {
-    tokens.draw();
-    for (std::size_t p = 0; p < kPoints; ++p) {
-      counts_[p * stride_ + tokens.count(inside, weights[p])] += 1.0 / kTokens;
-      if (p == kHalf) cut_ += tokens.cut() / kTokens;
-    }
-  }
-  const auto mean_at = [this](std::size_t p) {
-    double mean = 0;
-    for (std::size_t n = 1; n < stride_; ++n)
-      mean += static_cast<double>(n) * counts_[p * stride_ + n];
-    return mean;
-  };
-  const double exact = static_cast<double>(model.num_experts_per_tok) * together /
-                       static_cast<double>(model.n_group);
-  const double correction = exact / mean_at(kHalf);
-  for (std::size_t p = 0; p < kPoints; ++p) {
-    // Fades where nearly all or none of the experts are inside: a sure event needs no correction.
-    double used = 0;
-    const double unused = counts_[p * stride_];
-    for (std::size_t n = 1; n < stride_; ++n) {
-      counts_[p * stride_ + n] *=
-          1 + (correction - 1) * std::min(1.0, unused / counts_[kHalf * stride_]);
-      used += counts_[p * stride_ + n];
-    }
-    counts_[p * stride_] = 1 - used;
-    means_[p] = mean_at(p);
-  }
-}
-
-GroupResponse::Place GroupResponse::place(double weight) {
+Place place_of(double weight) {
   constexpr double kEnd = static_cast<double>(kPoints - 1);
-  const double x = std::clamp(std::log(weight) / kStep + kHalf, 1.0, kEnd - 1);
+  const double x = std::clamp(std::log(weight) / kStep + static_cast<double>(kHalf), 1.0, kEnd - 1);
   const double second = std::min(std::floor(x), kEnd - 2);
   return {.first = static_cast<std::size_t>(second) - 1, .position = x - second};
 }
 
+}  // namespace
+
+GroupResponse::GroupResponse(const ModelSpec& model, int together)
+    : stride_(static_cast<std::size_t>(model.num_experts_per_tok) + 1),
+      kept_(kPoints),
+      counts_(kPoints * stride_),
+      means_(kPoints) {
+  PIPECAST_ASSERT(together > 0 && together < model.n_group && model.n_group % together == 0);
+  std::vector<double> even(stride_ + 1);  // at weight 1: probability of being kept, then counts
+  evaluate(model, static_cast<std::size_t>(together), even);
+  carry_over(even);
+}
+
+void GroupResponse::evaluate(const ModelSpec& model, std::size_t together,
+                             std::vector<double>& even) {
+  const auto groups = static_cast<std::size_t>(model.n_group);
+  ArrivalTokens tokens(model);
+  for (int token = 0; token < kTokens; ++token) {
+    tokens.draw();
+    for (std::size_t p = 0; p < kPoints; ++p) {
+      const double weight = std::exp(kStep * (static_cast<double>(p) - static_cast<double>(kHalf)));
+      const ArrivalTokens::Use use = tokens.use(0, together, weight);
+      if (!use.kept) continue;
+      kept_[p] += 1;
+      counts_[p * stride_ + use.experts] += 1;
+    }
+  }
+  double evened = 0;
+  for (int token = 0; token < kEvenTokens; ++token) {
+    tokens.draw();
+    tokens.use(0, groups, 1);
+    cut_ += tokens.cut() / kEvenTokens;
+    for (std::size_t first = 0; first < groups; first += together) {
+      const ArrivalTokens::Use use = tokens.last_use(first, together);
+      if (!use.kept) continue;
+      even[1 + use.experts] += 1;
+      evened += 1;
+    }
+  }
+  for (std::size_t p = 0; p < kPoints; ++p) {
+    for (std::size_t n = 0; n < stride_; ++n) counts_[p * stride_ + n] /= std::max(1.0, kept_[p]);
+    kept_[p] /= kTokens;
+  }
+  for (std::size_t n = 0; n < stride_; ++n) even[1 + n] /= evened;
+  even[0] = evened * static_cast<double>(together) / static_cast<double>(groups) / kEvenTokens;
+}
+
+void GroupResponse::carry_over(const std::vector<double>& even) {
+  // Odds of being kept and shares of counts change by the same factors at every weight.
+  const auto odds = [](double p) { return p < 1 ? p / (1 - p) : 0; };
+  const double own_odds = odds(kept_[kHalf]);
+  const double factor = own_odds > 0 ? odds(even[0]) / own_odds : 1;
+  const std::vector<double> own(&counts_[kHalf * stride_], &counts_[kHalf * stride_] + stride_);
+  for (std::size_t p = 0; p < kPoints; ++p) {
+    kept_[p] *= factor / (1 + kept_[p] * (factor - 1));
+    double sum = 0;
+    for (std::size_t n = 0; n < stride_; ++n) {
+      double& share = counts_[p * stride_ + n];
+      if (own[n] > 0) share *= even[1 + n] / own[n];
+      sum += share;
+    }
+    for (std::size_t n = 0; n < stride_ && sum > 0; ++n) {
+      counts_[p * stride_ + n] /= sum;
+      means_[p] += static_cast<double>(n) * counts_[p * stride_ + n];
+    }
+  }
+}
+
+GroupResponse::Answer GroupResponse::at(const std::vector<double>& table, double weight) {
+  const Place place = place_of(weight);
+  const Cubic c = cubic(place.position);
+  Answer out;
+  for (std::size_t i = 0; i < 4; ++i) {
+    out.value += c.value[i] * table[place.first + i];
+    out.slope += c.slope[i] * table[place.first + i] / kStep;
+  }
+  return out;
+}
+
 void GroupResponse::counts(double weight, double* out) const {
-  const Place at = place(weight);
-  const Cubic c = cubic(at.position);
-  const double* row = &counts_[at.first * stride_];
+  const Place place = place_of(weight);
+  const Cubic c = cubic(place.position);
+  const double* row = &counts_[place.first * stride_];
+  double sum = 0;
   for (std::size_t n = 0; n < stride_; ++n) {
     out[n] =
         std::max(0.0, c.value[0] * row[n] + c.value[1] * row[n + stride_] +
                           c.value[2] * row[n + 2 * stride_] + c.value[3] * row[n + 3 * stride_]);
+    sum += out[n];
   }
+  for (std::size_t n = 0; n < stride_ && sum > 0; ++n) out[n] /= sum;
 }
 
 double GroupResponse::unused(double weight) const {
-  const Place at = place(weight);
-  const Cubic c = cubic(at.position);
-  double out = 0;
-  for (std::size_t i = 0; i < 4; ++i) out += c.value[i] * counts_[(at.first + i) * stride_];
-  return std::max(0.0, out);
-}
-
-GroupResponse::Mean GroupResponse::mean(double weight) const {
-  const Place at = place(weight);
-  const Cubic c = cubic(at.position);
-  Mean out;
-  for (std::size_t i = 0; i < 4; ++i) {
-    out.value += c.value[i] * means_[at.first + i];
-    out.slope += c.slope[i] * means_[at.first + i] / kStep;
-  }
-  return out;
+  std::vector<double> given(stride_);
+  counts(weight, given.data());
+  return 1 - std::clamp(kept(weight).value, 0.0, 1.0) * (1 - given[0]);
 }
 
 }  // namespace pipecast

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/registry.hpp"
+#include "model/routing/fast_normal.hpp"
 #include "model/routing/popularity.hpp"
 
 namespace pipecast {
@@ -15,7 +16,7 @@ double gamma(Random& random, double shape) {
   const double d = boosted - 1.0 / 3;
   const double c = 1 / std::sqrt(9 * d);
   while (true) {
-    const double x = random.normal();
+    const double x = fast_normal(random);
     const double root = 1 + c * x;
     if (root <= 0) continue;
     const double v = root * root * root;

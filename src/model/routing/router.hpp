@@ -38,19 +38,26 @@ class Router {
   [[nodiscard]] double nodes_per_token() const { return balanced_.nodes_per_token; }
   /// MaxVio over the steps of the bias rule before the simulated one, of one layer.
   [[nodiscard]] const BiasHistory& bias(int layer) const;
+  /// Where the experts of a layer lie, with redundant ones; null: in order.
+  [[nodiscard]] const ExpertPlacement* placement(int layer) const {
+    return placements_.empty() ? nullptr : &placements_.at(static_cast<std::size_t>(layer));
+  }
   [[nodiscard]] const AggregateSampler& sampler() const { return sampler_; }
   [[nodiscard]] int layers() const { return layers_; }
   [[nodiscard]] const RoutingGroup& group() const { return group_; }
 
  private:
+  [[nodiscard]] std::vector<double> biased(int layer, std::vector<double> weights) const;
+
   RoutingGroup group_;
   int layers_;
   std::uint64_t seed_;
   double capacity_factor_;
   AggregateSampler sampler_;
   std::unique_ptr<const Popularity> popularity_;
-  bool even_;                      // every draw is the balanced one
-  std::vector<BiasHistory> bias_;  // [layer]; empty without the rule
+  bool even_;                                // every draw is the balanced one
+  std::vector<ExpertPlacement> placements_;  // [layer]; empty without redundant experts
+  std::vector<BiasHistory> bias_;            // [layer]; empty without the rule
   GroupLoad balanced_;
 };
 
