@@ -32,8 +32,14 @@ struct ExpectedChoice {
 ///   2. inside a group experts come up in proportion to their popularity, without replacement;
 ///   3. distinct tokens of a GPU or node: 1 - the probability that none of its experts is drawn;
 ///   4. tokens are independent: normal noise with the covariance of their sum.
-/// Not modelled: groups of very different popularity among the others count with their mean (errors
-/// of loads: tests/model/routing); the distribution beyond its variance.
+/// Error of a GPU's rows against drawn tokens, DeepSeek-V3 on 64 GPUs, root of the mean square: not
+/// measurable (below 0.2 %) for balanced and for Dirichlet popularities of concentration 10.7, 1 %
+/// at concentration 1, 1.3 % for Zipf's law with exponent 0.5; 15 % with exponent 1, where one
+/// expert is 40 times as popular as the mean.
+/// Not modelled: groups of very different popularity among the others count with their mean; the
+/// distribution of sums beyond its variance; tokens of a sequence that resemble each other; with
+/// copies of experts, the noise of which copy a token takes; with a capacity, which tokens are
+/// dropped (distinct tokens shrink like pairs).
 class AggregateSampler {
  public:
   /// @throws Error if experts do not divide over the GPUs or GPUs and nodes cut across groups
