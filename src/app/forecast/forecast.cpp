@@ -10,6 +10,7 @@
 #include <map>
 
 #include "app/forecast/assumptions.hpp"
+#include "app/tables/routing_trace.hpp"
 #include "model/arithmetic/flops.hpp"
 
 namespace pipecast {
@@ -303,7 +304,13 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
   const RoutingGroup group{.gpus = plan.ep,
                            .gpus_per_node = scenario.cluster.gpus_per_node,
                            .tokens = plan.micro_batch_size * scenario.recipe.seq_length};
-  out.router = std::make_shared<const Router>(scenario.model, scenario.routing, group, seed);
+  std::optional<RecordedLoads> recorded;
+  if (scenario.routing.distribution == "trace") {
+    recorded = read_routing_trace(scenario.routing.trace,
+                                  static_cast<int>(scenario.model.n_routed_experts));
+  }
+  out.router = std::make_shared<const Router>(scenario.model, scenario.routing, group, seed,
+                                              recorded ? &*recorded : nullptr);
   return out;
 }
 

@@ -340,10 +340,14 @@ GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double ca
   std::vector<double> rows(experts_);
   for (std::size_t e = 0; e < experts_; ++e) rows[e] = tokens * choice.experts[e];
   if (random != nullptr) add_noise(choice, *random, rows);
+  // Means are found to 1e-3 and no row falls below 0: what that leaves is shared out, so that no
+  // pair is lost.
+  const double wanted = tokens * static_cast<double>(top_k_);
+  const double all = std::accumulate(rows.begin(), rows.end(), 0.0);
+  for (double& row : rows) row *= wanted / all;
   GroupLoad out;
   out.received = distinct_tokens(gpus_, weights, choice, rows, random);
   out.node_copies = distinct_tokens(nodes_, weights, choice, rows, random);
-  const double wanted = std::accumulate(rows.begin(), rows.end(), 0.0);
   out.expert_max_over_mean =
       *std::max_element(rows.begin(), rows.end()) * static_cast<double>(experts_) / wanted;
   if (capacity_factor > 0) drop(capacity_factor, rows, out);
