@@ -12,6 +12,7 @@
 #include "app/forecast/assumptions.hpp"
 #include "app/tables/routing_trace.hpp"
 #include "model/arithmetic/flops.hpp"
+#include "sim/network/fabric_slowdown.hpp"
 
 namespace pipecast {
 
@@ -258,7 +259,8 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
   }
   const std::size_t even_routing = variations.size();
   variations.push_back({scenario, &main, batch});
-  variations.back().routing = {routing.of(main.plan).even, nullptr};
+  variations.back().routing = routing.of(main.plan);
+  variations.back().routing->router = nullptr;
   const std::size_t equal_gpus = variations.size();
   variations.push_back({scenario, &main, batch});
   variations.back().scenario.variation = {.late_arrivals = 0};
@@ -297,9 +299,34 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
 
 }  // namespace
 
+namespace {
+
+/// Of all expert-parallel groups, one on every pipeline rank after the other.
+std::vector<std::vector<int>> nodes_of_groups(const ClusterSpec& cluster, const PlanSpec& plan) {
+  const int data_parallel = cluster.gpus() / (plan.tp * plan.cp * plan.pp);
+  const Placement placement(cluster, data_parallel);
+  std::vector<std::vector<int>> out;
+  for (int rank = 0; rank < plan.pp; ++rank) {
+    for (int first = 0; first < data_parallel; first += plan.ep) {
+      auto& nodes = out.emplace_back();
+      for (int replica = first; replica < first + plan.ep; replica += cluster.gpus_per_node) {
+        nodes.push_back(placement.node(rank, replica));
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed) {
   StepRouting out;
   out.even = balanced_routing(scenario.model, plan.ep, scenario.cluster.gpus_per_node);
+  if (plan.ep > scenario.cluster.gpus_per_node) {
+    const std::vector<double> slowdowns =
+        fabric_slowdown(scenario.cluster, nodes_of_groups(scenario.cluster, plan));
+    out.fabric_slowdown = *std::max_element(slowdowns.begin(), slowdowns.end());
+  }
   if (scenario.routing.distribution == "balanced" || plan.ep == 1) return out;
   const RoutingGroup group{.gpus = plan.ep,
                            .gpus_per_node = scenario.cluster.gpus_per_node,
@@ -325,7 +352,10 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(phase, plan, chosen.schedule, routing.even, mode, routing.router.get());
+  out.plan = plan_step(phase, plan, chosen.schedule, routing.even,
+                       {.mode = mode,
+                        .router = routing.router.get(),
+                        .fabric_slowdown = routing.fabric_slowdown});
   const ForEach on_threads = [threads](std::size_t count, const auto& function) {
     for_each(count, threads, function);
   };

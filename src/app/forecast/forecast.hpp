@@ -105,8 +105,10 @@ struct Forecast {
 struct StepRouting {
   RoutingStatistics even;                ///< if routing were balanced
   std::shared_ptr<const Router> router;  ///< none: it is
+  double fabric_slowdown = 1;            ///< of the NICs' part in the slowest group's exchanges
 };
 /// @throws Error if the routing does not fit the model or the plan
+/// @throws ImpossiblePlan if failures of the fabric leave a group no way
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed);
 
 struct ForecastOptions {
