@@ -56,11 +56,10 @@ struct Sensitivity {
   double step_percent_per_percent = 0;
 };
 
-/// Parts of the step that would not be there in a more perfect world. The first two are the
-/// difference to a step without the cause, in folded mode and as a part of the step.
+/// Parts of the step that would not be there in a more perfect world.
 struct LostTime {
-  double routing_imbalance_s = 0;
-  double variation_s = 0;  ///< GPUs that are slow or late
+  double routing_imbalance_s = 0;      ///< the step less one with balanced routing
+  double variation_s = 0;              ///< that one less one with equal GPUs, none of them late
   double pipeline_transfers_s = 0;     ///< waiting for a message on its way; mean over ranks
   double optimizer_collectives_s = 0;  ///< mean over ranks
 };

@@ -224,8 +224,8 @@ TEST_CASE("the simulator's events are those of every simulated step", "[forecast
         .times.events;
   };
   // The step; once more as the base of the variations; once for each improved resource; once with
-  // balanced routing, which it has; once with nobody late.
-  std::uint64_t sum = 3 * events(s);
+  // nobody late.
+  std::uint64_t sum = 2 * events(s);
   for (const Resource& resource : resources()) {
     Scenario better = s;
     resource.improve(better.cluster, 1.01);
