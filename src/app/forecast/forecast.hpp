@@ -60,7 +60,7 @@ struct Sensitivity {
 /// difference to a step without the cause, in folded mode and as a part of the step.
 struct LostTime {
   double routing_imbalance_s = 0;
-  double variation_s = 0;  ///< GPUs that are slow or late
+  double variation_s = 0;              ///< GPUs that are slow or late
   double pipeline_transfers_s = 0;     ///< waiting for a message on its way; mean over ranks
   double optimizer_collectives_s = 0;  ///< mean over ranks
 };
@@ -101,12 +101,22 @@ struct Forecast {
   std::uint64_t events = 0;  ///< of all simulated steps: the main one, other batches, assumptions
 };
 
+/// The simulated phase with the most tokens.
+/// @throws Error if no phase has tokens
+const PhaseSpec& main_phase(const RecipeSpec& recipe);
+
 /// How the tokens of a plan's expert-parallel groups spread.
 struct StepRouting {
   RoutingStatistics even;                ///< if routing were balanced
   std::shared_ptr<const Router> router;  ///< none: it is
 };
+/// Who draws what the scenario's routing gives the plan's expert-parallel groups; reads the
+/// recorded trace where there is one.
 /// @throws Error if the routing does not fit the model or the plan
+std::shared_ptr<const Router> make_router(const Scenario& scenario, const PlanSpec& plan,
+                                          std::uint64_t seed);
+
+/// @throws Error as make_router
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed);
 
 struct ForecastOptions {
