@@ -63,16 +63,6 @@ std::vector<int> batch_sizes(const BatchRamp& ramp) {
   return sizes;
 }
 
-const PhaseSpec& main_phase(const RecipeSpec& recipe) {
-  const PhaseSpec* best = nullptr;
-  for (const PhaseSpec& phase : recipe.phases) {
-    if (phase.tokens && (best == nullptr || *phase.tokens > *best->tokens)) best = &phase;
-  }
-  require(best != nullptr,
-          "recipe.phases: no phase has tokens and a batch size, so there is no step to simulate");
-  return *best;
-}
-
 /// The first rank that does not fit, in words.
 void require_memory(const StepForecast& step, const GpuSpec& gpu) {
   for (std::size_t rank = 0; rank < step.memory.size(); ++rank) {
@@ -278,8 +268,7 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
   std::vector<double> improvements;
   for (const Resource& resource : resources()) {
     variations.push_back({scenario, &main, batch});
-    improvements.push_back(
-        resource.improve(variations.back().scenario.cluster, 1 + kPercent) - 1);
+    improvements.push_back(resource.improve(variations.back().scenario.cluster, 1 + kPercent) - 1);
   }
   simulate(variations, routing, options);
   for (const Variation& v : variations) out.events += v.events;
@@ -309,10 +298,6 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
   }
 }
 
-}  // namespace
-
-namespace {
-
 /// Of all expert-parallel groups, one on every pipeline rank after the other.
 std::vector<std::vector<int>> nodes_of_groups(const ClusterSpec& cluster, const PlanSpec& plan) {
   const int data_parallel = cluster.gpus() / (plan.tp * plan.cp * plan.pp);
@@ -331,6 +316,30 @@ std::vector<std::vector<int>> nodes_of_groups(const ClusterSpec& cluster, const 
 
 }  // namespace
 
+const PhaseSpec& main_phase(const RecipeSpec& recipe) {
+  const PhaseSpec* best = nullptr;
+  for (const PhaseSpec& phase : recipe.phases) {
+    if (phase.tokens && (best == nullptr || *phase.tokens > *best->tokens)) best = &phase;
+  }
+  require(best != nullptr,
+          "recipe.phases: no phase has tokens and a batch size, so there is no step to simulate");
+  return *best;
+}
+
+std::shared_ptr<const Router> make_router(const Scenario& scenario, const PlanSpec& plan,
+                                          std::uint64_t seed) {
+  const RoutingGroup group{.gpus = plan.ep,
+                           .gpus_per_node = scenario.cluster.gpus_per_node,
+                           .tokens = plan.micro_batch_size * scenario.recipe.seq_length};
+  std::optional<RecordedLoads> recorded;
+  if (scenario.routing.distribution == "trace") {
+    recorded = read_routing_trace(scenario.routing.trace,
+                                  static_cast<int>(scenario.model.n_routed_experts));
+  }
+  return std::make_shared<const Router>(scenario.model, scenario.routing, group, seed,
+                                        recorded ? &*recorded : nullptr);
+}
+
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed) {
   StepRouting out;
   out.even = balanced_routing(scenario.model, plan.ep, scenario.cluster.gpus_per_node);
@@ -340,16 +349,7 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
     out.fabric_slowdown = *std::max_element(slowdowns.begin(), slowdowns.end());
   }
   if (scenario.routing.distribution == "balanced" || plan.ep == 1) return out;
-  const RoutingGroup group{.gpus = plan.ep,
-                           .gpus_per_node = scenario.cluster.gpus_per_node,
-                           .tokens = plan.micro_batch_size * scenario.recipe.seq_length};
-  std::optional<RecordedLoads> recorded;
-  if (scenario.routing.distribution == "trace") {
-    recorded = read_routing_trace(scenario.routing.trace,
-                                  static_cast<int>(scenario.model.n_routed_experts));
-  }
-  out.router = std::make_shared<const Router>(scenario.model, scenario.routing, group, seed,
-                                              recorded ? &*recorded : nullptr);
+  out.router = make_router(scenario, plan, seed);
   return out;
 }
 

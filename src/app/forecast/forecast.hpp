@@ -100,13 +100,23 @@ struct Forecast {
   std::uint64_t events = 0;  ///< of all simulated steps: the main one, other batches, assumptions
 };
 
+/// The simulated phase with the most tokens.
+/// @throws Error if no phase has tokens
+const PhaseSpec& main_phase(const RecipeSpec& recipe);
+
 /// How the tokens of a plan's expert-parallel groups spread.
 struct StepRouting {
   RoutingStatistics even;                ///< if routing were balanced
   std::shared_ptr<const Router> router;  ///< none: it is
   double fabric_slowdown = 1;            ///< of the NICs' part in the slowest group's exchanges
 };
+/// Who draws what the scenario's routing gives the plan's expert-parallel groups; reads the
+/// recorded trace where there is one.
 /// @throws Error if the routing does not fit the model or the plan
+std::shared_ptr<const Router> make_router(const Scenario& scenario, const PlanSpec& plan,
+                                          std::uint64_t seed);
+
+/// @throws Error as make_router
 /// @throws ImpossiblePlan if failures of the fabric leave a group no way
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed);
 

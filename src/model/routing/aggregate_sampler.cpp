@@ -348,6 +348,7 @@ GroupLoad AggregateSampler::sample(const std::vector<double>& weights, double ca
   GroupLoad out;
   out.received = distinct_tokens(gpus_, weights, choice, rows, random);
   out.node_copies = distinct_tokens(nodes_, weights, choice, rows, random);
+  out.experts.assign(rows.begin(), rows.end());
   out.expert_max_over_mean =
       *std::max_element(rows.begin(), rows.end()) * static_cast<double>(experts_) / wanted;
   if (capacity_factor > 0) drop(capacity_factor, rows, out);

@@ -23,6 +23,7 @@ struct GroupLoad {
       received;  ///< [GPU] distinct tokens that want one of its experts, own included
   /// [node] distinct tokens of the whole group that want an expert there, the own node's included
   std::vector<float> node_copies;
+  std::vector<float> experts;       ///< pairs that want the expert, before any are dropped
   double dropped = 0;               ///< pairs beyond the capacity of their expert
   double expert_max_over_mean = 0;  ///< pairs of the busiest expert, before any are dropped
   double nodes_per_token = 0;       ///< mean distinct nodes of a token, its own included

@@ -36,6 +36,8 @@ class Router {
 
   /// Mean number of nodes that hold one of a balanced token's experts, its own included.
   [[nodiscard]] double nodes_per_token() const { return balanced_.nodes_per_token; }
+  /// Whether the bias rule has run.
+  [[nodiscard]] bool biased() const { return !bias_.empty(); }
   /// MaxVio over the steps of the bias rule before the simulated one, of one layer.
   [[nodiscard]] const BiasHistory& bias(int layer) const;
   /// Where the experts of a layer lie, with redundant ones; null: in order.
