@@ -110,6 +110,7 @@ struct StepRouting {
   std::shared_ptr<const Router> router;  ///< none: it is
   double fabric_slowdown = 1;            ///< of the NICs' part in the slowest group's exchanges
 };
+
 /// Who draws what the scenario's routing gives the plan's expert-parallel groups; reads the
 /// recorded trace where there is one.
 /// @throws Error if the routing does not fit the model or the plan

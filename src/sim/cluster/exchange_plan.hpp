@@ -38,7 +38,7 @@ struct PlannedExchange {
 
 /// @param fabric_slowdown  times that the NICs' part takes longer for want of ways
 PlannedExchange plan_exchange(std::size_t kind, const Scenario& scenario, const PlanSpec& plan,
-                              const RoutingStatistics& routing, double fabric_slowdown);
+                              const RoutingStatistics& routing, double fabric_slowdown = 1);
 
 /// Times that the exchange takes longer when its busiest GPU has these shares: the group is done
 /// when its slowest port and its slowest GPU are.
