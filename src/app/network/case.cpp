@@ -18,11 +18,11 @@ namespace {
 using config::Fields;
 using config::Node;
 
-// Sizes up to which the answer comes within minutes whatever the flows are.
+// Sizes up to which reading takes a second or two; complete_transfers bounds its own effort.
 constexpr std::uintmax_t kMostMebibytes = 16;
-constexpr std::size_t kMostFlows = 20'000;
+constexpr std::size_t kMostFlows = 100'000;
 constexpr std::size_t kMostLinks = 100'000;
-constexpr std::size_t kMostCrossings = 100'000;  // links of all flows together
+constexpr std::size_t kMostCrossings = 400'000;  // links of all flows together
 constexpr int kMostNics = 10'000;
 
 // What a number of a file may be; complete_transfers says the same without line and column.

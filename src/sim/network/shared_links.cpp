@@ -93,6 +93,7 @@ void SharedLinks::collect_component() {
   started_.clear();
   released_.clear();
   for (std::size_t i = 0; i < component_.size(); ++i) {
+    steps_ += activities_[component_[i]].uses.size();
     for (const Membership& use : activities_[component_[i]].uses) {
       LinkState& link = links_[use.link];
       // A link of one activity is in that one's bound.
@@ -150,6 +151,7 @@ void SharedLinks::renew_growth(LinkState& link) const {
 void SharedLinks::fill() {
   level_ = 0;
   while (open_ > 0) {
+    ++steps_;
     std::pop_heap(stops_.begin(), stops_.end(), later);
     const Stop next = stops_.back();
     stops_.pop_back();

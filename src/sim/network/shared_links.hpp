@@ -81,6 +81,8 @@ class SharedLinks {
   [[nodiscard]] std::uint64_t version(Activity a) const { return activities_[a].version; }
   /// Bytes that finished activities have put on a link: the sum of rates times durations.
   [[nodiscard]] double carried(LinkIndex link) const { return links_[link].carried; }
+  /// What all settlements took: ports and links looked at, the same in every run.
+  [[nodiscard]] std::uint64_t steps() const { return steps_; }
   [[nodiscard]] std::size_t running() const { return activities_.size() - free_.size(); }
 
  private:
@@ -149,6 +151,7 @@ class SharedLinks {
   std::vector<Stop> stops_;              // heap, lowest level first
   std::vector<Activity> changed_;
   std::uint64_t settlement_ = 0;
+  std::uint64_t steps_ = 0;
   double level_ = 0;
   std::size_t open_ = 0;
 };

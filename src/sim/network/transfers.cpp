@@ -24,6 +24,7 @@ constexpr double kMostBytes = 9e18;     // of all flows on all links, below 2^63
 constexpr double kSlowestLink = 1;      // bytes a second
 constexpr double kFastestLink = 1e18;   // bytes a second
 constexpr double kLargestWeight = 1e6;  // and one over it is the least
+constexpr std::uint64_t kMostSteps = 400'000'000;
 constexpr std::size_t kCycleShown = 8;  // flows in a message
 constexpr std::uint32_t kUnset = std::numeric_limits<std::uint32_t>::max();
 
@@ -284,6 +285,11 @@ class Run {
       }
     }
     links_.settle(last_s_);
+    require(links_.steps() <= kMostSteps,
+            "sharing the links of {} flows takes more than {} steps (half a minute) and is not at "
+            "its end: flows that are all tied together by their links are too many; put them into "
+            "groups and use the coflow mode",
+            plan_.flows.size(), kMostSteps);
     for (const SharedLinks::Activity a : links_.changed()) {
       agenda_.set(job_of_activity_[a], std::min(links_.completion_s(a), links_.fade_s(a)));
     }

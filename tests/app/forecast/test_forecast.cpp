@@ -218,9 +218,21 @@ TEST_CASE("the simulator's events are those of every simulated step", "[forecast
   for (const NamedConstant& named : constants_of(s.calibration))
     named.constant->low = named.constant->high = named.constant->value;
   const Forecast f = forecast(s, kFolded);
-  // The step; once more as the base of the variations; and once for each improved resource. A
-  // step's events do not depend on how long they take.
-  REQUIRE(f.events == f.step.times.events * (1 + 1 + resources().size()));
+  const auto events = [](const Scenario& varied) {
+    return forecast_step(varied, varied.plan, 512, {routing_of(varied), nullptr},
+                         SimulationMode::kFolded)
+        .times.events;
+  };
+  // The step; once more as the base of the variations; once for each improved resource; once with
+  // nobody late.
+  std::uint64_t sum = 2 * events(s);
+  for (const Resource& resource : resources()) {
+    Scenario better = s;
+    resource.improve(better.cluster, 1.01);
+    sum += events(better);
+  }
+  sum += events(punctual(s));
+  REQUIRE(f.events == sum);
 }
 
 TEST_CASE("progress ends at the whole", "[forecast]") {
