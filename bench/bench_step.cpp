@@ -16,8 +16,8 @@ void draw_routing(benchmark::State& state) {
 }
 BENCHMARK(draw_routing)->Unit(benchmark::kMillisecond);
 
-/// Operation lists, kernel costs, chunk programs, loads of every GPU, simulation and memory, nothing
-/// memoised.
+/// Operation lists, kernel costs, chunk programs, loads of every GPU, simulation and memory,
+/// nothing memoised.
 /// @param clusters  times that the cluster and its batch are larger than the reference case's
 void simulate(benchmark::State& state, SimulationMode mode, int clusters, int threads) {
   Scenario scenario = reference();
@@ -25,8 +25,8 @@ void simulate(benchmark::State& state, SimulationMode mode, int clusters, int th
   const StepRouting routing = step_routing(scenario, scenario.plan, 0);
   std::uint64_t events = 0;
   for (auto _ : state) {
-    const StepForecast step = forecast_step(scenario, scenario.plan, kBatch * clusters, routing,
-                                            mode, 0, threads);
+    const StepForecast step =
+        forecast_step(scenario, scenario.plan, kBatch * clusters, routing, mode, 0, threads);
     events += step.times.events;
   }
   state.counters["events/s"] =

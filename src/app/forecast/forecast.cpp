@@ -228,9 +228,8 @@ void forecast_losses(const Scenario& scenario, const PhaseSpec& main, const Phas
   Scenario equal_gpus = scenario;
   equal_gpus.variation = {.late_arrivals = 0};
   const auto simulated = [&](const Scenario& varied, SimulationMode mode) {
-    const StepForecast step =
-        forecast_step(varied, main.plan, main.global_batch_size->to, balanced, mode, options.seed,
-                      options.threads, nullptr, false);
+    const StepForecast step = forecast_step(varied, main.plan, main.global_batch_size->to, balanced,
+                                            mode, options.seed, options.threads, nullptr, false);
     out.events += step.times.events;
     return step_seconds(step);
   };
@@ -364,10 +363,9 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(phase, plan, chosen.schedule, routing.even,
-                       {.mode = mode,
-                        .router = routing.router.get(),
-                        .fabric_slowdown = routing.fabric_slowdown});
+  out.plan = plan_step(
+      phase, plan, chosen.schedule, routing.even,
+      {.mode = mode, .router = routing.router.get(), .fabric_slowdown = routing.fabric_slowdown});
   const ForEach on_threads = [threads](std::size_t count, const auto& function) {
     for_each(count, threads, function);
   };

@@ -30,10 +30,10 @@ BusiestShares busiest_shares(const GroupLoad& load, const GroupLoad& even);
 
 /// An exchange of one kind with balanced routing, beside computation.
 struct PlannedExchange {
-  PortLoad load;             ///< with more bytes through the NIC where the fabric slows it down
+  PortLoad load;      ///< with more bytes through the NIC where the fabric slows it down
   double slower = 1;  ///< times that SMs take longer because others compute
-  Duration time{};           ///< without that
-  Duration nic{};            ///< what a NIC port needs
+  Duration time{};    ///< without that
+  Duration nic{};     ///< what a NIC port needs
 };
 
 /// @param fabric_slowdown  times that the NICs' part takes longer for want of ways
@@ -59,7 +59,7 @@ struct BusiestLoad {
   TaskLoad forward;
   TaskLoad backward;
   std::array<double, kExchangeKinds> stretch = {1, 1, 1};  ///< of its exchanges
-  double nic = 1;  ///< as BusiestShares
+  double nic = 1;                                          ///< as BusiestShares
   LoadStatistics statistics{};
 };
 

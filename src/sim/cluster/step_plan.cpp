@@ -289,8 +289,7 @@ StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedul
   StepPlan out;
   number_layers(plan.pipeline_layout, out);
   for (std::size_t kind = 0; plan.ep > 1 && kind < kExchangeKinds; ++kind) {
-    out.exchanges[kind] =
-        plan_exchange(kind, scenario, plan, routing, conditions.fabric_slowdown);
+    out.exchanges[kind] = plan_exchange(kind, scenario, plan, routing, conditions.fabric_slowdown);
     out.busiest.stretch[kind] = stretch_of(out.exchanges[kind], {}, scenario, plan);
   }
   const bool uneven = conditions.router != nullptr && plan.ep > 1;

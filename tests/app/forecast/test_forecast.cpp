@@ -43,7 +43,8 @@ std::string dump(const Scenario& s, const ForecastOptions& options) {
 
 TEST_CASE("tokens of a step are its sequences", "[forecast]") {
   const Scenario s = tiny();
-  const StepForecast step = forecast_step(s, s.plan, 512, {routing_of(s), nullptr}, SimulationMode::kFolded);
+  const StepForecast step =
+      forecast_step(s, s.plan, 512, {routing_of(s), nullptr}, SimulationMode::kFolded);
   REQUIRE(step.tokens == Tokens(512 * 4096));
   REQUIRE(step.microbatches == 512 / 16 / 2);  // 16 data-parallel ranks, two sequences each
 }
@@ -51,7 +52,8 @@ TEST_CASE("tokens of a step are its sequences", "[forecast]") {
 TEST_CASE("batches too small for DualPipe run its fallback", "[forecast]") {
   const Scenario s = tiny();
   const auto schedule = [&](int global_batch) {
-    return forecast_step(s, s.plan, global_batch, {routing_of(s), nullptr}, SimulationMode::kFolded).schedule;
+    return forecast_step(s, s.plan, global_batch, {routing_of(s), nullptr}, SimulationMode::kFolded)
+        .schedule;
   };
   REQUIRE(schedule(7 * 32) == "1f1b");  // DualPipe on four ranks needs eight micro-batches
   REQUIRE(schedule(8 * 32) == "dualpipe");
