@@ -35,8 +35,8 @@ class PlayableStep {
       : scenario(std::move(s)),
         router(router_of(scenario, routing_seed)),
         schedule(make_schedule(kind, scenario.plan.pp, microbatches)),
-        plan(
-            plan_step(scenario, scenario.plan, schedule, routing_of(scenario), mode, router.get())),
+        plan(plan_step(scenario, scenario.plan, schedule, routing_of(scenario),
+                       {.mode = mode, .router = router.get()})),
         mode_(mode) {}
 
   [[nodiscard]] StepConditions conditions(std::uint64_t seed = 1) const {

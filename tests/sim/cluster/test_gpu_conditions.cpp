@@ -321,3 +321,17 @@ TEST_CASE("an exchange of a busiest GPU with even shares takes its planned time"
     }
   }
 }
+
+TEST_CASE("a fabric that is short of ways stretches the NICs' part of an exchange alone",
+          "[exchange]") {
+  const Scenario& s = tiny_step().scenario;
+  constexpr double kSlower = 2.0;
+  for (std::size_t kind = 0; kind < kExchangeKinds; ++kind) {
+    const PlannedExchange free = plan_exchange(kind, s, s.plan, routing_of(s), 1);
+    const PlannedExchange slow = plan_exchange(kind, s, s.plan, routing_of(s), kSlower);
+    REQUIRE(to_seconds(slow.nic) == Approx(kSlower * to_seconds(free.nic)));
+    REQUIRE(slow.time >= free.time);
+    REQUIRE(slow.time - free.time <= slow.nic - free.nic + picoseconds(1));
+    REQUIRE(slow.load.nvlink == free.load.nvlink);
+  }
+}
