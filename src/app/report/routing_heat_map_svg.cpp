@@ -114,7 +114,7 @@ class HeatMap : private SvgCanvas {
   /// Every how many of a row of cells a number stands.
   static std::size_t every(std::size_t count, double pixels) {
     for (std::size_t decade = 1;; decade *= 10) {
-      for (const std::size_t digit : {1, 2, 5}) {
+      for (const std::size_t digit : {1U, 2U, 5U}) {
         if (static_cast<double>(digit * decade) * pixels >= static_cast<double>(count))
           return digit * decade;
       }
