@@ -16,19 +16,29 @@ void draw_routing(benchmark::State& state) {
 }
 BENCHMARK(draw_routing)->Unit(benchmark::kMillisecond);
 
-/// Operation lists, kernel costs, chunk programs, simulation and memory, nothing memoised.
-void simulate(benchmark::State& state, SimulationMode mode) {
-  const StepRouting drawn = step_routing(reference(), reference().plan, 0);
+/// Operation lists, kernel costs, chunk programs, loads of every GPU, simulation and memory,
+/// nothing memoised.
+/// @param clusters  times that the cluster and its batch are larger than the reference case's
+void simulate(benchmark::State& state, SimulationMode mode, int clusters, int threads) {
+  Scenario scenario = reference();
+  scenario.cluster.nodes *= clusters;
+  const StepRouting routing = step_routing(scenario, scenario.plan, 0);
   std::uint64_t events = 0;
   for (auto _ : state) {
-    const StepForecast step = forecast_step(reference(), reference().plan, kBatch, drawn, mode);
+    const StepForecast step =
+        forecast_step(scenario, scenario.plan, kBatch * clusters, routing, mode, 0, threads);
     events += step.times.events;
   }
   state.counters["events/s"] =
       benchmark::Counter(static_cast<double>(events), benchmark::Counter::kIsRate);
 }
-BENCHMARK_CAPTURE(simulate, folded, SimulationMode::kFolded)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(simulate, full, SimulationMode::kFull)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(simulate, folded, SimulationMode::kFolded, 1, 1)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(simulate, full, SimulationMode::kFull, 1, 1)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(simulate, full_two_threads, SimulationMode::kFull, 1, 2)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(simulate, full_16384_gpus, SimulationMode::kFull, 8, 1)
+    ->Unit(benchmark::kMillisecond);
 
 void load(benchmark::State& state) {
   for (auto _ : state) {

@@ -189,7 +189,8 @@ const std::vector<Resource>& resources() {
        }},
       {"network_latency",
        [](ClusterSpec& c, double f) {
-         for (Duration* latency : {&c.nvlink.latency, &c.nic.latency, &c.fabric.spine_latency}) {
+         for (Duration* latency : {&c.nvlink.latency, &c.nic.latency, &c.fabric.spine_latency,
+                                   &c.fabric.core_latency}) {
            *latency = duration_from_picoseconds(static_cast<double>(latency->count()) / f);
          }
          return f;

@@ -12,6 +12,7 @@
 #include "app/forecast/assumptions.hpp"
 #include "app/tables/routing_trace.hpp"
 #include "model/arithmetic/flops.hpp"
+#include "sim/network/fabric_slowdown.hpp"
 
 namespace pipecast {
 
@@ -218,8 +219,31 @@ Duration optimizer_collectives(const StepPlan& plan) {
   return Duration(sum.count() / static_cast<std::int64_t>(plan.optimizer.size()));
 }
 
+/// What uneven routing and unequal GPUs cost: the step with balanced routing in the forecast's own
+/// mode, and with equal GPUs besides, for which one replica stands exactly for all.
+void forecast_losses(const Scenario& scenario, const PhaseSpec& main, const PhaseRouting& routing,
+                     const ForecastOptions& options, Forecast& out) {
+  StepRouting balanced = routing.of(main.plan);
+  balanced.router = nullptr;
+  Scenario equal_gpus = scenario;
+  equal_gpus.variation = {.late_arrivals = 0};
+  const auto simulated = [&](const Scenario& varied, SimulationMode mode) {
+    const StepForecast step = forecast_step(varied, main.plan, main.global_batch_size->to, balanced,
+                                            mode, options.seed, options.threads, nullptr, false);
+    out.events += step.times.events;
+    return step_seconds(step);
+  };
+  const double step_s = step_seconds(out.step);
+  const double evenly_s =
+      routing.of(main.plan).router == nullptr ? step_s : simulated(scenario, options.mode);
+  out.lost.routing_imbalance_s = step_s - evenly_s;
+  out.lost.variation_s = evenly_s - simulated(equal_gpus, SimulationMode::kFolded);
+  out.lost.pipeline_transfers_s =
+      to_seconds(mean_over_ranks(out.step.times, TimeCategory::kCommunicationExposed));
+  out.lost.optimizer_collectives_s = to_seconds(optimizer_collectives(out.step.plan));
+}
+
 /// Moves one assumption at a time to the ends of its range; independent deviations add in squares.
-/// What uneven routing and unequal GPUs cost follows from the step without them.
 void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const PhaseRouting& routing,
                        const ForecastOptions& options, Forecast& out) {
   const int batch = main.global_batch_size->to;
@@ -245,12 +269,6 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
     variations.push_back({scenario, &main, batch});
     improvements.push_back(resource.improve(variations.back().scenario.cluster, 1 + kPercent) - 1);
   }
-  const std::size_t even_routing = variations.size();
-  variations.push_back({scenario, &main, batch});
-  variations.back().routing = {routing.of(main.plan).even, nullptr};
-  const std::size_t equal_gpus = variations.size();
-  variations.push_back({scenario, &main, batch});
-  variations.back().scenario.variation = {.late_arrivals = 0};
   simulate(variations, routing, options);
   for (const Variation& v : variations) out.events += v.events;
 
@@ -277,11 +295,22 @@ void forecast_interval(const Scenario& scenario, const PhaseSpec& main, const Ph
     out.sensitivities.push_back(
         {resources()[i].name, change(first_resource + i) / improvements[i]});
   }
-  out.lost.routing_imbalance_s = -change(even_routing) * step_s;
-  out.lost.variation_s = -change(equal_gpus) * step_s;
-  out.lost.pipeline_transfers_s =
-      to_seconds(mean_over_ranks(out.step.times, TimeCategory::kCommunicationExposed));
-  out.lost.optimizer_collectives_s = to_seconds(optimizer_collectives(out.step.plan));
+}
+
+/// Of all expert-parallel groups, one on every pipeline rank after the other.
+std::vector<std::vector<int>> nodes_of_groups(const ClusterSpec& cluster, const PlanSpec& plan) {
+  const int data_parallel = cluster.gpus() / (plan.tp * plan.cp * plan.pp);
+  const Placement placement(cluster, data_parallel);
+  std::vector<std::vector<int>> out;
+  for (int rank = 0; rank < plan.pp; ++rank) {
+    for (int first = 0; first < data_parallel; first += plan.ep) {
+      auto& nodes = out.emplace_back();
+      for (int replica = first; replica < first + plan.ep; replica += cluster.gpus_per_node) {
+        nodes.push_back(placement.node(rank, replica));
+      }
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -313,6 +342,11 @@ std::shared_ptr<const Router> make_router(const Scenario& scenario, const PlanSp
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed) {
   StepRouting out;
   out.even = balanced_routing(scenario.model, plan.ep, scenario.cluster.gpus_per_node);
+  if (plan.ep > scenario.cluster.gpus_per_node) {
+    const std::vector<double> slowdowns =
+        fabric_slowdown(scenario.cluster, nodes_of_groups(scenario.cluster, plan));
+    out.fabric_slowdown = *std::max_element(slowdowns.begin(), slowdowns.end());
+  }
   if (scenario.routing.distribution == "balanced" || plan.ep == 1) return out;
   out.router = make_router(scenario, plan, seed);
   return out;
@@ -329,7 +363,9 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
-  out.plan = plan_step(phase, plan, chosen.schedule, routing.even, mode, routing.router.get());
+  out.plan = plan_step(
+      phase, plan, chosen.schedule, routing.even,
+      {.mode = mode, .router = routing.router.get(), .fabric_slowdown = routing.fabric_slowdown});
   const ForEach on_threads = [threads](std::size_t count, const auto& function) {
     for_each(count, threads, function);
   };
@@ -357,6 +393,7 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   out.days_per_trillion_tokens =
       out.gpu_hours_per_trillion_tokens / scenario.cluster.gpus() / kHoursPerDay;
   forecast_phases(scenario, main, routing, options, out);
+  forecast_losses(scenario, main, routing, options, out);
   forecast_interval(scenario, main, routing, options, out);
   out.assumptions = assumptions_of(scenario, main.plan);
   out.provenance = provenance_of(scenario);

@@ -56,11 +56,10 @@ struct Sensitivity {
   double step_percent_per_percent = 0;
 };
 
-/// Parts of the step that would not be there in a more perfect world. The first two are the
-/// difference to a step without the cause, in folded mode and as a part of the step.
+/// Parts of the step that would not be there in a more perfect world.
 struct LostTime {
-  double routing_imbalance_s = 0;
-  double variation_s = 0;              ///< GPUs that are slow or late
+  double routing_imbalance_s = 0;      ///< the step less one with balanced routing
+  double variation_s = 0;              ///< that one less one with equal GPUs, none of them late
   double pipeline_transfers_s = 0;     ///< waiting for a message on its way; mean over ranks
   double optimizer_collectives_s = 0;  ///< mean over ranks
 };
@@ -109,7 +108,9 @@ const PhaseSpec& main_phase(const RecipeSpec& recipe);
 struct StepRouting {
   RoutingStatistics even;                ///< if routing were balanced
   std::shared_ptr<const Router> router;  ///< none: it is
+  double fabric_slowdown = 1;            ///< of the NICs' part in the slowest group's exchanges
 };
+
 /// Who draws what the scenario's routing gives the plan's expert-parallel groups; reads the
 /// recorded trace where there is one.
 /// @throws Error if the routing does not fit the model or the plan
@@ -117,6 +118,7 @@ std::shared_ptr<const Router> make_router(const Scenario& scenario, const PlanSp
                                           std::uint64_t seed);
 
 /// @throws Error as make_router
+/// @throws ImpossiblePlan if failures of the fabric leave a group no way
 StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::uint64_t seed);
 
 struct ForecastOptions {

@@ -70,13 +70,15 @@ Json finish() {
 }
 
 Json lost() {
-  return described(object({{"routing_imbalance", number()},
-                           {"variation", number()},
-                           {"pipeline_transfers", amount()},
-                           {"optimizer_collectives", amount()}}),
-                   "seconds of the step that uneven routing and slow or late GPUs cost (difference "
-                   "to a folded step without them), that ranks wait for messages on their way, and "
-                   "that the optimizer's collectives take");
+  return described(
+      object({{"routing_imbalance", number()},
+              {"variation", number()},
+              {"pipeline_transfers", amount()},
+              {"optimizer_collectives", amount()}}),
+      "seconds of the step that uneven routing costs (difference to a step with "
+      "balanced routing), that slow or late GPUs cost (difference of that one to a step "
+      "with equal GPUs), that ranks wait for messages on their way, and that the "
+      "optimizer's collectives take");
 }
 
 Json memory() {

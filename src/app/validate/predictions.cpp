@@ -121,7 +121,7 @@ void Predictions::add_run() {
 const Forecast& Predictions::run() {
   if (!run_) {
     ForecastOptions options;
-    options.mode = SimulationMode::kFolded;
+    options.mode = SimulationMode::kFull;
     run_ = forecast(subjects_.deepseek_v3, options);
   }
   return *run_;

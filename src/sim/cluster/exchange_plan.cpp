@@ -31,7 +31,7 @@ BusiestShares busiest_shares(const GroupLoad& load, const GroupLoad& even) {
 }
 
 PlannedExchange plan_exchange(std::size_t kind, const Scenario& scenario, const PlanSpec& plan,
-                              const RoutingStatistics& routing) {
+                              const RoutingStatistics& routing, double fabric_slowdown) {
   const bool dispatch = kind < 2;
   const ContentionConstants& contention = scenario.calibration.contention;
   const std::array<const Constant*, kExchangeKinds> slower = {
@@ -46,6 +46,7 @@ PlannedExchange plan_exchange(std::size_t kind, const Scenario& scenario, const 
   out.time = all_to_all_time(out.load, scenario.cluster, scenario.calibration,
                              plan.communication_sms, out.slower)
                  .time;
+  out.load.nic = scaled(out.load.nic, fabric_slowdown);
   out.nic = out.load.nic / reached_nic(scenario.cluster, scenario.calibration);
   return out;
 }

@@ -30,14 +30,15 @@ BusiestShares busiest_shares(const GroupLoad& load, const GroupLoad& even);
 
 /// An exchange of one kind with balanced routing, beside computation.
 struct PlannedExchange {
-  PortLoad load;
+  PortLoad load;      ///< with more bytes through the NIC where the fabric slows it down
   double slower = 1;  ///< times that SMs take longer because others compute
-  Duration time{};
-  Duration nic{};  ///< of that, what the busiest NIC port needs
+  Duration time{};    ///< without that
+  Duration nic{};     ///< what a NIC port needs
 };
 
+/// @param fabric_slowdown  times that the NICs' part takes longer for want of ways
 PlannedExchange plan_exchange(std::size_t kind, const Scenario& scenario, const PlanSpec& plan,
-                              const RoutingStatistics& routing);
+                              const RoutingStatistics& routing, double fabric_slowdown = 1);
 
 /// Times that the exchange takes longer when its busiest GPU has these shares: the group is done
 /// when its slowest port and its slowest GPU are.
@@ -57,8 +58,8 @@ struct BusiestLoad {
   /// Of the GPU with the most work in a layer of a pair, whose passes have loads of their own.
   TaskLoad forward;
   TaskLoad backward;
-  std::array<double, kExchangeKinds> stretch = {1, 1, 1};
-  double nic = 1;  ///< as BusiestShares
+  std::array<double, kExchangeKinds> stretch = {1, 1, 1};  ///< of its exchanges
+  double nic = 1;                                          ///< as BusiestShares
   LoadStatistics statistics{};
 };
 

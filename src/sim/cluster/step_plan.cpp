@@ -284,18 +284,19 @@ ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
 }
 
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
-                   const RoutingStatistics& routing, SimulationMode mode, const Router* router) {
+                   const RoutingStatistics& routing, const PlanConditions& conditions) {
   ChunkBuilder builder(scenario, plan, routing);
   StepPlan out;
   number_layers(plan.pipeline_layout, out);
   for (std::size_t kind = 0; plan.ep > 1 && kind < kExchangeKinds; ++kind) {
-    out.exchanges[kind] = plan_exchange(kind, scenario, plan, routing);
+    out.exchanges[kind] = plan_exchange(kind, scenario, plan, routing, conditions.fabric_slowdown);
+    out.busiest.stretch[kind] = stretch_of(out.exchanges[kind], {}, scenario, plan);
   }
-  const bool uneven = router != nullptr && plan.ep > 1;
-  const bool folded = mode == SimulationMode::kFolded;
+  const bool uneven = conditions.router != nullptr && plan.ep > 1;
+  const bool folded = conditions.mode == SimulationMode::kFolded;
   Planner planner(schedule, builder, plan, uneven, folded, out);
   out.busiest.statistics.nodes_per_token = routing.nodes_per_token;
-  if (uneven && folded) out.busiest = expected_busiest(scenario, plan, out, *router);
+  if (uneven && folded) out.busiest = expected_busiest(scenario, plan, out, *conditions.router);
   planner.run();
   out.reduction_groups = reduction_groups(schedule);
   out.optimizer.resize(schedule.ranks.size());

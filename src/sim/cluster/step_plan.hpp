@@ -92,11 +92,16 @@ struct ChosenSchedule {
 };
 ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches);
 
+/// What a plan is made for.
+struct PlanConditions {
+  SimulationMode mode = SimulationMode::kFull;
+  const Router* router = nullptr;  ///< how tokens spread; none: evenly
+  double fabric_slowdown = 1;      ///< of the NICs' part in exchanges (fabric_slowdown())
+};
+
 /// @param routing  of the plan's expert-parallel groups, were it balanced
-/// @param router   what it is; none: balanced
 /// @throws Error for operations that the GPU cannot run
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
-                   const RoutingStatistics& routing, SimulationMode mode = SimulationMode::kFull,
-                   const Router* router = nullptr);
+                   const RoutingStatistics& routing, const PlanConditions& conditions = {});
 
 }  // namespace pipecast

@@ -92,7 +92,7 @@ TEST_CASE("a written chunk compares with itself without any error", "[chunk]") {
   }));
   const TableFile file(trace_text(rows));
   const ChunkComparison comparison = compare_chunk(rows, read_trace(file.path()));
-  REQUIRE(comparison.predicted.time_us == to_microseconds(chunk.time));
+  REQUIRE(comparison.predicted.time_us == Approx(to_microseconds(chunk.time)));
   REQUIRE(comparison.measured.time_us == comparison.predicted.time_us);
   for (std::size_t p = 0; p < kPhases; ++p) {
     const auto& predicted = comparison.predicted.phases[p];

@@ -43,7 +43,8 @@ std::string dump(const Scenario& s, const ForecastOptions& options) {
 
 TEST_CASE("tokens of a step are its sequences", "[forecast]") {
   const Scenario s = tiny();
-  const StepForecast step = forecast_step(s, s.plan, 512, {routing_of(s), nullptr}, SimulationMode::kFolded);
+  const StepForecast step =
+      forecast_step(s, s.plan, 512, {routing_of(s), nullptr}, SimulationMode::kFolded);
   REQUIRE(step.tokens == Tokens(512 * 4096));
   REQUIRE(step.microbatches == 512 / 16 / 2);  // 16 data-parallel ranks, two sequences each
 }
@@ -51,7 +52,8 @@ TEST_CASE("tokens of a step are its sequences", "[forecast]") {
 TEST_CASE("batches too small for DualPipe run its fallback", "[forecast]") {
   const Scenario s = tiny();
   const auto schedule = [&](int global_batch) {
-    return forecast_step(s, s.plan, global_batch, {routing_of(s), nullptr}, SimulationMode::kFolded).schedule;
+    return forecast_step(s, s.plan, global_batch, {routing_of(s), nullptr}, SimulationMode::kFolded)
+        .schedule;
   };
   REQUIRE(schedule(7 * 32) == "1f1b");  // DualPipe on four ranks needs eight micro-batches
   REQUIRE(schedule(8 * 32) == "dualpipe");
@@ -218,9 +220,21 @@ TEST_CASE("the simulator's events are those of every simulated step", "[forecast
   for (const NamedConstant& named : constants_of(s.calibration))
     named.constant->low = named.constant->high = named.constant->value;
   const Forecast f = forecast(s, kFolded);
-  // The step; once more as the base of the variations; and once for each improved resource. A
-  // step's events do not depend on how long they take.
-  REQUIRE(f.events == f.step.times.events * (1 + 1 + resources().size()));
+  const auto events = [](const Scenario& varied) {
+    return forecast_step(varied, varied.plan, 512, {routing_of(varied), nullptr},
+                         SimulationMode::kFolded)
+        .times.events;
+  };
+  // The step; once more as the base of the variations; once for each improved resource; once with
+  // nobody late.
+  std::uint64_t sum = 2 * events(s);
+  for (const Resource& resource : resources()) {
+    Scenario better = s;
+    resource.improve(better.cluster, 1.01);
+    sum += events(better);
+  }
+  sum += events(punctual(s));
+  REQUIRE(f.events == sum);
 }
 
 TEST_CASE("progress ends at the whole", "[forecast]") {
