@@ -114,7 +114,7 @@ class HeatMap : private SvgCanvas {
   /// Every how many of a row of cells a number stands.
   static std::size_t every(std::size_t count, double pixels) {
     for (std::size_t decade = 1;; decade *= 10) {
-      for (const std::size_t digit : {1, 2, 5}) {
+      for (const std::size_t digit : {1U, 2U, 5U}) {
         if (static_cast<double>(digit * decade) * pixels >= static_cast<double>(count))
           return digit * decade;
       }
@@ -142,18 +142,20 @@ class HeatMap : private SvgCanvas {
 
   void legend() {
     constexpr int kShades = 60;
+    const double low = std::max(0.0, 1 - reach_);  // no load is below 0
+    const double high = 1 + reach_;
     const double top = bottom_ + 66;
     const double left = kRight - kLegend;
     for (int i = 0; i < kShades; ++i) {
       box(left + kLegend * i / kShades, top, kLegend / kShades + 0.4, kLegendHeight,
-          colour_of(2.0 * i / (kShades - 1) - 1));
+          colour_of((low + (high - low) * i / (kShades - 1) - 1) / reach_));
     }
-    for (const double end : {-1.0, 0.0, 1.0}) {
-      text(left + kLegend * (end + 1) / 2, top + 32, fmt::format("{:.2f}", 1 + end * reach_), 13,
+    for (const double load : {low, 1.0, high}) {
+      text(left + kLegend * (load - low) / (high - low), top + 32, fmt::format("{:.2f}", load), 13,
            kInk,
-           end < 0   ? Anchor::kStart
-           : end > 0 ? Anchor::kEnd
-                     : Anchor::kMiddle);
+           load < 1   ? Anchor::kStart
+           : load > 1 ? Anchor::kEnd
+                      : Anchor::kMiddle);
     }
     text(left - 14, top + 12, "pairs of token and expert, over the mean of the row", 13, kInk,
          Anchor::kEnd);

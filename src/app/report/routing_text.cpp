@@ -48,7 +48,7 @@ std::string load_table(const LoadStudy& loads) {
 std::vector<std::size_t> shown_steps(std::size_t steps) {
   std::vector<std::size_t> out;
   for (std::size_t decade = 1; decade <= steps; decade *= 10) {
-    for (const std::size_t digit : {1, 2, 5}) {
+    for (const std::size_t digit : {1U, 2U, 5U}) {
       if (digit * decade < steps) out.push_back(digit * decade);
     }
   }
