@@ -12,16 +12,16 @@ namespace {
 
 /// Busy intervals by role, and from when to when there were any.
 struct Busy {
-  std::array<std::vector<Interval>, 3> by_role{};
-  std::optional<Interval> span{};
+  std::array<std::vector<BusyInterval>, 3> by_role{};
+  std::optional<BusyInterval> span{};
 
-  void add(LaunchRole role, const Interval& interval) {
+  void add(LaunchRole role, const BusyInterval& interval) {
     by_role[static_cast<std::size_t>(role)].push_back(interval);
     if (!span) span = interval;
     span->start = std::min(span->start, interval.start);
     span->end = std::max(span->end, interval.end);
   }
-  [[nodiscard]] const std::vector<Interval>& of(LaunchRole role) const {
+  [[nodiscard]] const std::vector<BusyInterval>& of(LaunchRole role) const {
     return by_role[static_cast<std::size_t>(role)];
   }
   [[nodiscard]] double covered(LaunchRole role) const { return covered_us(of(role)); }
@@ -30,8 +30,8 @@ struct Busy {
 void measure_overlap(ChunkMeasures& out, const Busy& chunk) {
   out.computing_us = chunk.covered(LaunchRole::kCompute);
   const double communication = chunk.covered(LaunchRole::kCommunication);
-  std::vector<Interval> both = chunk.of(LaunchRole::kCompute);
-  const std::vector<Interval>& moves = chunk.of(LaunchRole::kCommunication);
+  std::vector<BusyInterval> both = chunk.of(LaunchRole::kCompute);
+  const std::vector<BusyInterval>& moves = chunk.of(LaunchRole::kCommunication);
   both.insert(both.end(), moves.begin(), moves.end());
   out.exposed_communication_us =
       std::clamp(covered_us(both) - out.computing_us, 0.0, communication);
@@ -55,13 +55,13 @@ LaunchRole role_of(const TraceRow& row) {
   return exchange ? LaunchRole::kCommunication : LaunchRole::kCompute;
 }
 
-double covered_us(std::vector<Interval> intervals) {
-  std::sort(intervals.begin(), intervals.end(), [](const Interval& a, const Interval& b) {
+double covered_us(std::vector<BusyInterval> intervals) {
+  std::sort(intervals.begin(), intervals.end(), [](const BusyInterval& a, const BusyInterval& b) {
     return std::pair(a.start, a.end) < std::pair(b.start, b.end);
   });
   double out = 0;
-  std::optional<Interval> current;
-  for (const Interval& next : intervals) {
+  std::optional<BusyInterval> current;
+  for (const BusyInterval& next : intervals) {
     if (current && next.start <= current->end) {
       current->end = std::max(current->end, next.end);
       continue;
@@ -76,10 +76,10 @@ ChunkMeasures measure_chunk(const std::vector<TraceRow>& rows) {
   ChunkMeasures out;
   Busy chunk;
   std::map<std::pair<Phase, int>, Busy> layers;
-  std::vector<Interval> compute;
-  std::vector<Interval> comm;
+  std::vector<BusyInterval> compute;
+  std::vector<BusyInterval> comm;
   for (const TraceRow& row : rows) {
-    const Interval interval{row.start_us, row.start_us + row.duration_us};
+    const BusyInterval interval{row.start_us, row.start_us + row.duration_us};
     const LaunchRole role = role_of(row);
     chunk.add(role, interval);
     layers[{phase_of(row), row.layer}].add(role, interval);

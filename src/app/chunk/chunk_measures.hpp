@@ -54,12 +54,12 @@ struct ChunkMeasures {
 ChunkMeasures measure_chunk(const std::vector<TraceRow>& rows);
 
 /// A stretch of time in microseconds.
-struct Interval {
+struct BusyInterval {
   double start = 0;
   double end = 0;
 };
 
 /// Time that at least one interval covers.
-double covered_us(std::vector<Interval> intervals);
+double covered_us(std::vector<BusyInterval> intervals);
 
 }  // namespace pipecast

@@ -40,7 +40,7 @@ class Drawing : private SvgCanvas {
  public:
   explicit Drawing(const TimelinePicture& picture) : picture_(picture) {
     for (const TimelinePanel& panel : picture.panels) {
-      const Interval range = range_of(panel.rows);
+      const BusyInterval range = range_of(panel.rows);
       start_ = picture.panels.size() > 1 ? 0 : range.start;
       end_ = std::max(end_, range.end);
     }

@@ -66,7 +66,7 @@ std::string heading(const ChunkAnswer& answer, const TimeUnit& unit) {
 }
 
 std::string timelines(const ChunkAnswer& answer, const TextStyle& style) {
-  Interval range = range_of(answer.rows);
+  BusyInterval range = range_of(answer.rows);
   if (!answer.measured) {
     return timeline_text(answer.rows, range, style) + timeline_axis(range, style) +
            timeline_legend(answer.rows, style);

@@ -35,7 +35,7 @@ std::size_t columns(const TextStyle& style) {
 }
 
 std::vector<Cell> cells_of(const std::vector<TraceRow>& rows, std::string_view stream,
-                           const Interval& range, std::size_t width) {
+                           const BusyInterval& range, std::size_t width) {
   std::vector<Cell> out(width);
   const double step = (range.end - range.start) / static_cast<double>(width);
   for (const TraceRow& row : rows) {
@@ -82,9 +82,9 @@ std::string line_of(const std::vector<Cell>& cells, bool colours) {
 
 }  // namespace
 
-Interval range_of(const std::vector<TraceRow>& rows) {
+BusyInterval range_of(const std::vector<TraceRow>& rows) {
   if (rows.empty()) return {};
-  Interval out{rows.front().start_us, 0};
+  BusyInterval out{rows.front().start_us, 0};
   for (const TraceRow& row : rows) {
     out.start = std::min(out.start, row.start_us);
     out.end = std::max(out.end, row.start_us + row.duration_us);
@@ -101,7 +101,7 @@ double tick_step(double length, double most) {
   return 10 * decade;
 }
 
-std::string timeline_text(const std::vector<TraceRow>& rows, const Interval& range,
+std::string timeline_text(const std::vector<TraceRow>& rows, const BusyInterval& range,
                           const TextStyle& style) {
   std::string out;
   for (const Stream stream : {Stream::kCompute, Stream::kSide, Stream::kCommunication}) {
@@ -115,7 +115,7 @@ std::string timeline_text(const std::vector<TraceRow>& rows, const Interval& ran
   return out;
 }
 
-std::string timeline_axis(const Interval& range, const TextStyle& style) {
+std::string timeline_axis(const BusyInterval& range, const TextStyle& style) {
   const double length = (range.end - range.start) / kMicrosecondsPerMillisecond;
   if (length <= 0) return "";
   constexpr double kLettersPerTick = 12;

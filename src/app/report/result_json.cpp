@@ -198,7 +198,7 @@ nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& for
     out["provenance"].push_back(
         {{"operation", p.operation}, {"kind", p.kind}, {"source", p.source}});
   }
-  const LoadStatistics& loads = step.times.loads;
+  const LoadMeans& loads = step.times.loads;
   out["routing"] = {{"expert_load_max_over_mean", loads.expert_max_over_mean},
                     {"gpu_load_max_over_mean", loads.gpu_max_over_mean},
                     {"nodes_per_token_mean", loads.nodes_per_token}};

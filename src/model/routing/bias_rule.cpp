@@ -1,6 +1,7 @@
 #include "model/routing/bias_rule.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/assert.hpp"
 #include "model/routing/load_statistics.hpp"
@@ -11,11 +12,16 @@ std::vector<double> biased_weights(const AggregateSampler& sampler,
                                    const std::vector<double>& weights,
                                    const std::vector<double>& bias) {
   PIPECAST_ASSERT(weights.size() == bias.size());
-  // An expert whose bias takes it behind the cut hardly ever comes up; a group must keep some rate.
+  // A score u^(1/w) passes the cut 1 - t with probability 1 - (1 - t)^w, and with a bias b it is cut
+  // at 1 - t - b. An expert behind the cut hardly ever comes up; a group must keep some rate.
   constexpr double kLeast = 1e-6;
+  const double cut = 1 - sampler.cut();
   std::vector<double> out(weights.size());
-  for (std::size_t e = 0; e < out.size(); ++e)
-    out[e] = weights[e] * std::max(kLeast, 1 + bias[e] / sampler.cut());
+  for (std::size_t e = 0; e < out.size(); ++e) {
+    const double w = weights[e];
+    const double passes = 1 - std::pow(std::clamp(cut - bias[e], 0.0, 1.0), w);
+    out[e] = w * std::max(kLeast, passes / (1 - std::pow(cut, w)));
+  }
   return out;
 }
 

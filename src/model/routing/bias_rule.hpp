@@ -13,9 +13,11 @@ struct BiasHistory {
   std::vector<double> bias;            ///< [expert] after the last step
 };
 
-/// Popularities as a selection by score + bias sees them. Near the top, an expert of popularity w
-/// and bias b comes before the distance t to the best score at the rate w (1 + b / t); t is where
-/// the gate cuts.
+/// Popularities as a selection by score + bias sees them: those without bias that would pass the
+/// gate's cut, at a distance t from the best score, as often: w (1 - (1 - t - b)^w) / (1 - (1 -
+/// t)^w) for popularity w and bias b.
+/// Not modelled: that the cut differs from token to token. Experts that a bias has evened out vary
+/// a few per cent more than this says.
 std::vector<double> biased_weights(const AggregateSampler& sampler,
                                    const std::vector<double>& weights,
                                    const std::vector<double>& bias);

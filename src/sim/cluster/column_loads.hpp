@@ -27,7 +27,7 @@ class ColumnLoads {
   [[nodiscard]] const GroupExchange& exchange(int layer, int microbatch) const {
     return exchanges_[place(layer, microbatch)];
   }
-  [[nodiscard]] const LoadStatistics& statistics() const { return statistics_; }
+  [[nodiscard]] const LoadMeans& statistics() const { return statistics_; }
 
  private:
   [[nodiscard]] std::size_t place(int layer, int microbatch) const {
@@ -38,7 +38,7 @@ class ColumnLoads {
   std::size_t group_;
   std::vector<TaskLoad> gpus_;
   std::vector<GroupExchange> exchanges_;
-  LoadStatistics statistics_;
+  LoadMeans statistics_;
 };
 
 }  // namespace pipecast

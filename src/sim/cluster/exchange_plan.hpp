@@ -46,7 +46,7 @@ double stretch_of(const PlannedExchange& exchange, const BusiestShares& shares,
                   const Scenario& scenario, const PlanSpec& plan);
 
 /// How uneven the loads were, means over layers and micro-batches.
-struct LoadStatistics {
+struct LoadMeans {
   double expert_max_over_mean = 1;
   double gpu_max_over_mean = 1;
   double nodes_per_token = 0;
@@ -60,7 +60,7 @@ struct BusiestLoad {
   TaskLoad backward;
   std::array<double, kExchangeKinds> stretch = {1, 1, 1};  ///< of its exchanges
   double nic = 1;                                          ///< as BusiestShares
-  LoadStatistics statistics{};
+  LoadMeans statistics{};
 };
 
 }  // namespace pipecast

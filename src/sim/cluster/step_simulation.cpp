@@ -145,14 +145,14 @@ class StepEnd {
     out.nvlink = use(nvlink, reached_nvlink(scenario_.cluster, scenario_.calibration));
   }
 
-  [[nodiscard]] LoadStatistics load_statistics() const {
-    LoadStatistics out = plan_.busiest.statistics;
+  [[nodiscard]] LoadMeans load_statistics() const {
+    LoadMeans out = plan_.busiest.statistics;
     if (conditions_.mode == SimulationMode::kFolded || !columns_.front().conditions->loads())
       return out;
     out = {.expert_max_over_mean = 0, .gpu_max_over_mean = 0, .nodes_per_token = 0};
     const auto share = 1 / static_cast<double>(columns_.size());
     for (const ColumnTimes& column : columns_) {
-      const LoadStatistics& one = column.conditions->loads()->statistics();
+      const LoadMeans& one = column.conditions->loads()->statistics();
       out.expert_max_over_mean += one.expert_max_over_mean * share;
       out.gpu_max_over_mean += one.gpu_max_over_mean * share;
       out.nodes_per_token += one.nodes_per_token * share;

@@ -36,7 +36,7 @@ struct StepTimes {
   LinkUse nic;
   LinkUse nvlink;
   LinkUse pcie;          ///< what goes through NICs, at PCIe's line rate
-  LoadStatistics loads;  ///< of all columns
+  LoadMeans loads;  ///< of all columns
   std::uint64_t events = 0;
   int simulated_gpus = 0;
 };

@@ -23,7 +23,7 @@ TEST_CASE("intervals cover what a naive raster counts", "[chunk][property]") {
   Random random(1, "intervals");
   constexpr std::size_t kEnd = 60;
   for (int round = 0; round < 200; ++round) {
-    std::vector<Interval> intervals;
+    std::vector<BusyInterval> intervals;
     std::vector<bool> raster(kEnd, false);
     for (std::uint64_t i = random.below(12); i > 0; --i) {
       const std::size_t start = random.below(kEnd);
