@@ -4,7 +4,7 @@
 #include <map>
 #include <tuple>
 
-#include "base/assert.hpp"
+#include "sim/cluster/operation_graph.hpp"
 
 namespace pipecast {
 
@@ -16,16 +16,17 @@ class Shares {
   explicit Shares(int ranks) : by_rank_(static_cast<std::size_t>(ranks)) {}
 
   // Names are nearly always the same literal: compared by address, merged by text in the end.
-  void add(std::string_view operation, std::string_view resource, int rank, Duration time) {
+  void add(const WorkShare& kind, int rank, Duration time) {
     if (time <= Duration()) return;
     std::vector<WorkShare>& shares = by_rank_[static_cast<std::size_t>(rank)];
     for (WorkShare& share : shares) {
-      if (share.operation.data() != operation.data() || share.resource.data() != resource.data())
+      if (share.operation.data() != kind.operation.data() ||
+          share.resource.data() != kind.resource.data())
         continue;
       share.time += time;
       return;
     }
-    shares.push_back({operation, resource, time});
+    shares.push_back({kind.operation, kind.resource, time});
   }
 
   [[nodiscard]] std::vector<CriticalShare> longest_first() const {
@@ -49,135 +50,27 @@ class Shares {
   std::vector<std::vector<WorkShare>> by_rank_;
 };
 
-/// A chunk played once more on one GPU.
-struct Replay {
-  std::vector<TaskSpan> spans;
-  std::vector<Time> ready;   // for every collective: when the GPU was, before its delay
-  std::vector<int> ordinal;  // of every task that is a collective; else -1
-};
-
-class Walk {
- public:
-  Walk(const StepPlan& plan, const ColumnTimes& column)
-      : plan_(plan), column_(column), group_(static_cast<int>(column.gpus.size()) / plan.ranks()) {
-    for (const auto& steps : plan.steps) {
-      // Exchanges before each step, to find a chunk's among its group's.
-      auto& before = exchanges_before_.emplace_back();
-      int count = 0;
-      for (const PlannedStep& step : steps) {
-        before.push_back(count);
-        for (const Task& task : program(step).tasks) count += task.collective ? 1 : 0;
-      }
+/// What the operations of a path consist of. Every replay of a chunk is the same tasks: their times
+/// are split into shares once.
+std::vector<CriticalShare> shares_of(const std::vector<OperationVertex>& path,
+                                     const OperationGraph& graph, int ranks) {
+  Shares shares(ranks);
+  std::map<std::pair<const Task*, int>, Duration> tasks;
+  for (const OperationVertex vertex : path) {
+    const ExecutedOperation& operation = graph[vertex];
+    const Duration time = operation.end - operation.start;
+    if (operation.task != nullptr) {
+      tasks[{operation.task, operation.pipeline_rank}] += time;
+    } else if (operation.work != nullptr) {
+      shares.add(*operation.work, operation.pipeline_rank, time);
     }
   }
-
-  void run(const PathEnd& last, Shares& shares) {
-    gpu_ = last.gpu;
-    step_ = static_cast<int>(column_.record.steps[static_cast<std::size_t>(gpu_)].size()) - 1;
-    while (step_ >= 0) {
-      go_through_chunk(shares);
-      const PlayedStep& played = played_step();
-      const int rank = gpu_ / group_;
-      if (played.sender_rank >= 0) {
-        shares.add("pipeline_transfer", "nic", rank, played.under_way);
-        gpu_ = played.sender_rank * group_ + gpu_ % group_;
-        step_ = played.sender_step;
-      } else {
-        --step_;
-      }
-    }
+  for (const auto& [key, time] : tasks) {
+    const auto& [task, rank] = key;
+    for_work(*task, time,
+             [&shares, r = rank](const WorkShare& share) { shares.add(share, r, share.time); });
   }
-
- private:
-  [[nodiscard]] const ChunkProgram& program(const PlannedStep& step) const {
-    return plan_.programs[static_cast<std::size_t>(step.program)];
-  }
-  [[nodiscard]] const PlayedStep& played_step() const {
-    return column_.record.steps[static_cast<std::size_t>(gpu_)][static_cast<std::size_t>(step_)];
-  }
-  [[nodiscard]] const std::vector<Task>& tasks() const {
-    const auto& steps = plan_.steps[static_cast<std::size_t>(gpu_ / group_)];
-    return program(steps[static_cast<std::size_t>(step_)]).tasks;
-  }
-  [[nodiscard]] const PlayedExchange& exchange(int ordinal) const {
-    const auto rank = static_cast<std::size_t>(gpu_ / group_);
-    return column_.record.exchanges[rank][static_cast<std::size_t>(
-        exchanges_before_[rank][static_cast<std::size_t>(step_)] + ordinal)];
-  }
-
-  Replay replay() {
-    Replay out;
-    out.spans.resize(tasks().size());
-    for (const Task& task : tasks()) {
-      out.ordinal.push_back(task.collective ? static_cast<int>(out.ready.size()) : -1);
-      if (task.collective) out.ready.emplace_back();
-    }
-    loads_.resize(tasks().size());
-    ChunkPlay play;
-    play.begin(tasks(), out.spans.data(), played_step().begin,
-               column_.conditions->chunk(gpu_ / group_, gpu_ % group_, step_, loads_.data()));
-    for (int ordinal = 0;; ++ordinal) {
-      const ChunkPlay::Stop stop = play.advance();
-      if (stop.ended) {
-        PIPECAST_ASSERT(stop.when == played_step().end);
-        return out;
-      }
-      out.ready[static_cast<std::size_t>(ordinal)] = stop.when;
-      static_cast<void>(column_.conditions->delay(play.random()));  // chance goes on as it did
-      play.finish_collective(exchange(ordinal).start, exchange(ordinal).end);
-    }
-  }
-
-  /// From the end of the chunk on this GPU to its beginning, maybe on another GPU of the group.
-  void go_through_chunk(Shares& shares) {
-    const int rank = gpu_ / group_;
-    Replay here = replay();
-    Time at = played_step().end;
-    auto task = tasks().size();
-    while (at != played_step().begin) {
-      do {
-        PIPECAST_ASSERT(task > 0);
-        --task;
-      } while (here.spans[task].end != at || here.spans[task].start == at);
-      for_work(tasks()[task], at - here.spans[task].start, [&](const WorkShare& share) {
-        shares.add(share.operation, share.resource, rank, share.time);
-      });
-      at = here.spans[task].start;
-      const int ordinal = here.ordinal[task];
-      if (ordinal < 0) continue;
-      const int last = rank * group_ + exchange(ordinal).last;
-      if (last != gpu_) {
-        gpu_ = last;
-        here = replay();
-      }
-      const Time ready = here.ready[static_cast<std::size_t>(ordinal)];
-      shares.add("late_arrival", "peers", rank, at - ready);
-      at = ready;
-    }
-  }
-
-  const StepPlan& plan_;
-  const ColumnTimes& column_;
-  int group_;
-  std::vector<std::vector<int>> exchanges_before_;  // [rank][step]
-  std::vector<TaskLoad> loads_;
-  int gpu_ = 0;
-  int step_ = 0;
-};
-
-/// The end of the step: the slowest rank's update and gather after the last reduction.
-void add_optimizer(Shares& shares, const StepPlan& plan, int last_rank) {
-  const auto tail = [](const OptimizerPlan& o) { return o.update + o.all_gather; };
-  const auto slowest = std::max_element(
-      plan.optimizer.begin(), plan.optimizer.end(),
-      [&](const OptimizerPlan& a, const OptimizerPlan& b) { return tail(a) < tail(b); });
-  const int rank = static_cast<int>(slowest - plan.optimizer.begin());
-  shares.add("all_gather", "nic", rank, slowest->all_gather);
-  for (const WorkShare& work : slowest->work)
-    shares.add(work.operation, work.resource, rank, work.time);
-  shares.add("all_reduce_norm", "latency", rank, plan.norm_all_reduce);
-  shares.add("reduce_scatter", "nic", last_rank,
-             plan.optimizer[static_cast<std::size_t>(last_rank)].reduce_scatter);
+  return shares.longest_first();
 }
 
 }  // namespace
@@ -185,10 +78,9 @@ void add_optimizer(Shares& shares, const StepPlan& plan, int last_rank) {
 std::vector<CriticalShare> critical_path(const StepPlan& plan,
                                          const std::vector<ColumnTimes>& columns,
                                          const PathEnd& last) {
-  Shares shares(plan.ranks());
-  add_optimizer(shares, plan, last.rank);
-  Walk(plan, columns[static_cast<std::size_t>(last.column)]).run(last, shares);
-  return shares.longest_first();
+  const ExecutedStep step =
+      executed_step(plan, columns[static_cast<std::size_t>(last.column)], last.gpu);
+  return shares_of(longest_path(step.graph, step.end), step.graph, plan.ranks());
 }
 
 }  // namespace pipecast

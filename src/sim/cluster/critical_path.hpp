@@ -23,11 +23,9 @@ struct PathEnd {
   int rank = 0;  ///< its pipeline rank
 };
 
-/// Walks from the end of the step back to its beginning, always to whatever was waited for: within
-/// a GPU from task to task, from an exchange to the GPU that entered it last, from a chunk to the
-/// sender of the message that it waited for. Chunks on the way are played once more, from what the
-/// columns recorded. The shares sum to the step's time.
-/// @return longest first
+/// The longest path through the operations that the end of the step hangs on. No two of a path run
+/// at once, so none takes longer than the step; the longest one takes as long.
+/// @return longest first; sums to the step's time
 std::vector<CriticalShare> critical_path(const StepPlan& plan,
                                          const std::vector<ColumnTimes>& columns,
                                          const PathEnd& last);
