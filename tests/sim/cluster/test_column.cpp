@@ -348,7 +348,7 @@ TEST_CASE("one replica that stands for all takes nearly as long as all", "[colum
   }
 }
 
-TEST_CASE("DeepSeek-V3's folded step is within 3 % of the full one", "[column][folded]") {
+TEST_CASE("DeepSeek-V3's folded step is at most 4 % longer than the full one", "[column][folded]") {
   const Scenario s = shipped("deepseek-v3-h800");
   const auto time = [&](SimulationMode mode) {
     return to_seconds(PlayableStep(s, "dualpipe", 60, mode).play().time);
@@ -356,7 +356,7 @@ TEST_CASE("DeepSeek-V3's folded step is within 3 % of the full one", "[column][f
   const double ratio = time(SimulationMode::kFolded) / time(SimulationMode::kFull);
   CAPTURE(ratio);
   REQUIRE(ratio >= 1);
-  REQUIRE(ratio <= 1.03);
+  REQUIRE(ratio <= 1.04);
 }
 
 TEST_CASE("a replica with a straggler that stands for all is slow on all its ranks",
