@@ -110,7 +110,8 @@ TEST_CASE("the same seed gives the same step, another seed another one", "[colum
   REQUIRE(text_of(routed.play(1)) == one);
 }
 
-TEST_CASE("each way in which GPUs differ makes its own difference", "[column]") {
+TEST_CASE("chance has its say in each way in which GPUs differ, and none where they are alike",
+          "[column]") {
   const VariationSpec variation =
       GENERATE(VariationSpec{.speed_deviation = 0.02, .late_arrivals = 0},
                VariationSpec{.jitter = 0.05, .late_arrivals = 0}, VariationSpec{});
@@ -160,7 +161,7 @@ TEST_CASE("whatever makes GPUs differ slows the step, and more of it more", "[co
             variation.straggler_slowness);
     const double time = mean_over_seeds([&](std::uint64_t seed) {
       const double one = to_seconds(step.play_with(variation, seed).time);
-      // A GPU may be drawn faster than it should be, but is never early or slow for the good.
+      // A GPU may be drawn faster than it should be; delays and stragglers only ever add.
       if (variation.speed_deviation == 0 && variation.jitter == 0) {
         REQUIRE(one >= to_seconds(step.play().time));
       }
@@ -212,6 +213,8 @@ TEST_CASE("a step takes at least a straggler's own work and the optimizer's", "[
   const Duration end = optimizer.reduce_scatter + optimizer.update + optimizer.all_gather;
   CAPTURE(slowness);
   REQUIRE(step.play().time >= work + end);
+  // The bound says something: so slow a GPU alone works longer than the step of alike ones takes.
+  if (slowness == 10) REQUIRE(work > balanced_step().play().time);
 }
 
 TEST_CASE("a straggler's pipeline takes what its schedule's timing says of a slower stage",
@@ -345,7 +348,7 @@ TEST_CASE("one replica that stands for all takes nearly as long as all", "[colum
   }
 }
 
-TEST_CASE("DeepSeek-V3's folded step is within 3 % of the full one", "[column][folded]") {
+TEST_CASE("DeepSeek-V3's folded step is at most 4 % longer than the full one", "[column][folded]") {
   const Scenario s = shipped("deepseek-v3-h800");
   const auto time = [&](SimulationMode mode) {
     return to_seconds(PlayableStep(s, "dualpipe", 60, mode).play().time);
@@ -353,7 +356,7 @@ TEST_CASE("DeepSeek-V3's folded step is within 3 % of the full one", "[column][f
   const double ratio = time(SimulationMode::kFolded) / time(SimulationMode::kFull);
   CAPTURE(ratio);
   REQUIRE(ratio >= 1);
-  REQUIRE(ratio <= 1.03);
+  REQUIRE(ratio <= 1.04);
 }
 
 TEST_CASE("a replica with a straggler that stands for all is slow on all its ranks",

@@ -243,7 +243,7 @@ Ends by_coflow(const Case& c, Arbitration arbitration) {
       .messages_s = {done.flow_s.begin() + static_cast<std::ptrdiff_t>(first), done.flow_s.end()}};
 }
 
-/// Several messages from and to GPUs of the exchanging group, every GPU sending one at most.
+/// Messages between the groups, every GPU sending one at most.
 /// @param per_receiver  messages to one GPU at most
 Case random_case(Random& random, int per_receiver) {
   Case out{.use = 0.2 + 0.8 * random.uniform(), .exchange_s = 1e-3 * (0.1 + random.uniform())};
@@ -388,7 +388,7 @@ TEST_CASE("with one message to a GPU sharing agrees with the coflow engine to th
   }
 }
 
-TEST_CASE("with two messages to a GPU sharing stays within a step of max-min of the coflow engine",
+TEST_CASE("with two messages to a GPU sharing departs from the coflow engine by the second's share",
           "[nic][property]") {
   // Beside two messages max-min leaves an all-to-all of n flows n/(n+2) of a port and each message
   // 1/(n+2); sharing n/(n+1) and 1/(2(n+1)).
