@@ -1,12 +1,12 @@
 /// The whole YAML front end on one text: whatever the bytes, it loads or throws Error; what loads
 /// prints to a text that loads to the same. Lines "#--set path=value" at the top are applied.
 #include <cstdint>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "app/config/load.hpp"
 #include "base/assert.hpp"
+#include "sets_of.hpp"
 
 namespace {
 
@@ -21,22 +21,13 @@ LoadedScenario load(const std::string& text, const std::vector<std::string>& set
   return pipecast::load_scenario("fuzz.yaml", sets, read);
 }
 
-std::vector<std::string> sets_of(const std::string& text) {
-  constexpr std::string_view kMark = "#--set ";
-  std::vector<std::string> out;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line) && line.rfind(kMark, 0) == 0;)
-    out.push_back(line.substr(kMark.size()));
-  return out;
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   LoadedScenario loaded;
   try {
-    loaded = load(text, sets_of(text));
+    loaded = load(text, fuzz::sets_of(text));
   } catch (const pipecast::Error&) {
     return 0;
   }

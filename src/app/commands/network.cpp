@@ -36,7 +36,7 @@ int run_fabric(const CommandLine& line, const TransferOptions& options, std::siz
   if (line.talks()) {
     fmt::print("{}", fabric_text(fabric));
     if (!plan.flows.empty())
-      fmt::print("{}", network_text(fabric.network, options, completion, limit));
+      fmt::print("\n{}", network_text(fabric.network, options, completion, limit));
   }
   nlohmann::ordered_json json = network_json(plan, completion);
   json["fabric"] = fabric_json(fabric);
@@ -59,8 +59,8 @@ int run_network(const std::vector<std::string>& arguments) {
       ("limit", po::value<int>()->default_value(20)->value_name("N"),  //
        "lines of each table, 0: all; --json gives everything")         //
       ("set", po::value<std::vector<std::string>>()->value_name("KEY=VALUE"),
-       "set a key of a pipecast-fabric/1 file, such as cluster.fabric.routing=ecmp; may be "
-       "repeated");
+       "set a key of the file, such as cluster.fabric.routing=ecmp or links.0.bandwidth_Bps=0; "
+       "may be repeated");
   line.add_positional("CASE", "format pipecast-fabric/1, network-case/1 or network-packet-case/1");
   if (!line.parse(arguments)) return 0;
   const TransferOptions options = options_of(line);
@@ -70,8 +70,7 @@ int run_network(const std::vector<std::string>& arguments) {
   if (is_fabric_case(line.text("CASE"))) {
     return run_fabric(line, options, static_cast<std::size_t>(limit));
   }
-  require(!line.has("set"), "--set: only files of format pipecast-fabric/1 have keys to set");
-  const NetworkCase network = load_network_case(line.text("CASE"));
+  const NetworkCase network = load_network_case(line.text("CASE"), line.sets());
   const Completion completion = complete_transfers(network.plan, options);
   if (line.talks()) {
     fmt::print("{}", network_text(network, options, completion, static_cast<std::size_t>(limit)));

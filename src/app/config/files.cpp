@@ -219,6 +219,10 @@ Node load_tree(const fs::path& path, const ReadFile& read) {
   return Composer(read).load(path, {}, "");
 }
 
+Node resolve_files(Node root, const ReadFile& read) {
+  return Composer(read).compose(std::move(root), "");
+}
+
 void apply_sets(Node& root, const std::vector<std::string>& sets, const ReadFile& read) {
   Composer composer(read);
   for (const std::string& set : sets) apply(root, parse_set(set), composer);

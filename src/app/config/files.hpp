@@ -27,6 +27,10 @@ std::string read_text(const std::filesystem::path& path, std::uintmax_t most_meb
 /// @throws Error for unreadable, malformed, circular, too many or too deeply chained files
 Node load_tree(const std::filesystem::path& path, const ReadFile& read);
 
+/// Resolves `extends` and `hf_config` in the tree of one file, for files with limits of their own.
+/// @throws Error as load_tree
+Node resolve_files(Node root, const ReadFile& read);
+
 /// Overrides values of the tree. Paths of files in them are relative to the working directory.
 /// @param sets  "plan.pp=8", "recipe.phases.0.tokens=1T", "cluster.gpu={extends: my.yaml}"
 /// @throws Error that begins with "--set plan.pp=8: "

@@ -293,11 +293,11 @@ TransferPlan plan_of(const PacketCase& c, const Node& root) {
   return out;
 }
 
-Node load_root(const std::filesystem::path& path) {
+Node load_root(const std::filesystem::path& path, const config::ReadFile& read) {
   const auto source = std::make_shared<const std::string>(path.string());
   std::string text;
   try {
-    text = config::read_text(path, kMostMebibytes);
+    text = read(path);
   } catch (const Error& e) {
     config::fail({source, 0, 0}, "", e.what());
   }
@@ -316,17 +316,29 @@ NetworkCase read_case(const Node& root, const std::filesystem::path& path) {
 
 }  // namespace
 
-NetworkCase load_network_case(const std::filesystem::path& path) {
-  const Node root = load_root(path);
+NetworkCase load_network_case(const std::filesystem::path& path,
+                              const std::vector<std::string>& sets) {
+  return load_network_case(path, sets, [](const std::filesystem::path& file) {
+    return config::read_text(file, kMostMebibytes);
+  });
+}
+
+NetworkCase load_network_case(const std::filesystem::path& path,
+                              const std::vector<std::string>& sets, const config::ReadFile& read) {
+  Node root = config::resolve_files(load_root(path, read), read);
+  config::apply_sets(root, sets, read);
   config::require_at(root.is_map(), root.origin, "", "is {}; expected a map of keys",
                      config::describe_node(root));
   const Node* const format = root.find("format");
   if (format == nullptr) {
     config::fail(root.origin, "format",
-                 "is missing; expected one of: network-case/1, network-packet-case/1");
+                 "is missing; expected one of: pipecast-fabric/1, network-case/1, "
+                 "network-packet-case/1");
   }
-  const std::size_t which =
-      config::read_word(*format, "format", {"network-case/1", "network-packet-case/1"});
+  const std::size_t which = config::read_word(
+      *format, "format", {"network-case/1", "network-packet-case/1", "pipecast-fabric/1"});
+  config::require_at(which < 2, format->origin, "format",
+                     "is 'pipecast-fabric/1'; expected the file itself to say so, within 1 MiB");
   check_sizes(root);
   return which == 0 ? read_case<FlowCase>(root, path) : read_case<PacketCase>(root, path);
 }

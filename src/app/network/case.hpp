@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "app/config/files.hpp"
 #include "sim/network/transfer_plan.hpp"
 
 namespace pipecast {
@@ -22,7 +24,13 @@ struct NetworkCase {
 /// sender's `nicN.up` and the receiver's `nicM.down`, both at the rate of payload, after a latency
 /// that all share.
 /// Results of other simulators in the file (`expected`, `ns3_s`, `fluid_s`) are not read.
+/// @param sets  arguments of `--set`
 /// @throws Error "file:line:column: key: what is wrong and what was expected"
-NetworkCase load_network_case(const std::filesystem::path& path);
+NetworkCase load_network_case(const std::filesystem::path& path,
+                              const std::vector<std::string>& sets = {});
+
+/// The same with files from elsewhere, for tests and fuzzers.
+NetworkCase load_network_case(const std::filesystem::path& path,
+                              const std::vector<std::string>& sets, const config::ReadFile& read);
 
 }  // namespace pipecast

@@ -196,6 +196,18 @@ std::vector<Transfer> transfers_of(const CollectiveSection& c, const ClusterSpec
   return kind.make(shape);
 }
 
+/// A name of nothing in `failed` is all that can be wrong with a cluster that has been read.
+FabricGraph build_graph(const ClusterSpec& cluster, const Node& root) {
+  constexpr std::string_view kPath = "cluster.fabric.failed";
+  try {
+    return build_fabric(cluster);
+  } catch (const Error& e) {
+    std::string_view message = e.what();
+    if (take(message, kPath)) take(message, ": ");
+    config::fail(config::origin_at(root, kPath), std::string(kPath), std::string(message));
+  }
+}
+
 /// Adds a collective and its copies; what is wrong with it stands where it was written.
 void add_collective(PlanBuilder& builder, const CollectiveSection& c, const ClusterSpec& cluster,
                     const std::string& path) {
@@ -227,9 +239,9 @@ void add_collective(PlanBuilder& builder, const CollectiveSection& c, const Clus
 
 }  // namespace
 
-bool is_fabric_case(const std::filesystem::path& path) {
+bool is_fabric_case(const std::filesystem::path& path, const config::ReadFile& read) {
   try {
-    const std::string text = config::read_file(path);
+    const std::string text = read(path);
     const auto source = std::make_shared<const std::string>(path.string());
     const Node root = path.extension() == ".json" ? config::parse_json(text, source)
                                                   : config::parse_yaml(text, source);
@@ -240,10 +252,10 @@ bool is_fabric_case(const std::filesystem::path& path) {
   }
 }
 
-FabricCase load_fabric_case(const std::filesystem::path& path,
-                            const std::vector<std::string>& sets) {
-  Node root = config::load_tree(path, config::read_file);
-  config::apply_sets(root, sets, config::read_file);
+FabricCase load_fabric_case(const std::filesystem::path& path, const std::vector<std::string>& sets,
+                            const config::ReadFile& read) {
+  Node root = config::load_tree(path, read);
+  config::apply_sets(root, sets, read);
   FabricFile file;
   config::read_section(root, "", [&](Fields& f) { describe(f, file); });
   FabricCase out;
@@ -253,7 +265,7 @@ FabricCase load_fabric_case(const std::filesystem::path& path,
   out.count = count_fabric(out.cluster);
   out.cost = fabric_cost(out.count, file.price);
   if (file.collectives.empty()) return out;
-  const FabricGraph fabric = build_fabric(out.cluster);
+  const FabricGraph fabric = build_graph(out.cluster, root);
   PlanBuilder builder(fabric, out.cluster.fabric.routing, out.cluster.fabric.routing_seed);
   for (std::size_t i = 0; i < file.collectives.size(); ++i) {
     add_collective(builder, file.collectives[i], out.cluster, fmt::format("collectives.{}", i));

@@ -19,7 +19,8 @@ struct FabricCase {
 };
 
 /// Whether the file says that it has this format; false, too, for one that cannot be read.
-bool is_fabric_case(const std::filesystem::path& path);
+bool is_fabric_case(const std::filesystem::path& path,
+                    const config::ReadFile& read = config::read_file);
 
 /// Reads YAML or JSON: `cluster` (which may `extends` a shipped one), `collectives` (each a kind,
 /// its GPUs and its bytes or tokens), and `price`.
@@ -27,6 +28,7 @@ bool is_fabric_case(const std::filesystem::path& path);
 /// @throws Error "file:line:column: key: what is wrong and what was expected", ImpossiblePlan where
 ///         failures leave no way between two GPUs
 FabricCase load_fabric_case(const std::filesystem::path& path,
-                            const std::vector<std::string>& sets = {});
+                            const std::vector<std::string>& sets = {},
+                            const config::ReadFile& read = config::read_file);
 
 }  // namespace pipecast

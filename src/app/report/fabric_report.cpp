@@ -38,7 +38,7 @@ std::string fabric_text(const FabricCase& fabric) {
   const auto whole = [](std::int64_t count) { return grouped(static_cast<double>(count)); };
   return fmt::format(
       "{}, {} routing: {} ports, {} switches, {} cables between switches\n"
-      "{} USD for switches and cables, {} USD a port\n\n",
+      "{} USD for switches and cables, {} USD a port\n",
       fabric.cluster.fabric.topology, name_of(fabric.cluster.fabric.routing),
       whole(fabric.count.endpoints), whole(fabric.count.switches), whole(fabric.count.links),
       grouped(fabric.cost.count()), grouped(per_endpoint(fabric)));

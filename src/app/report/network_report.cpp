@@ -37,7 +37,7 @@ std::string percent(double share) { return fmt::format("{:.1f} %", share * 100);
 std::string name_text(const std::string& id) { return config::printable(id); }
 
 std::string count_text(std::size_t count, std::string_view what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  return fmt::format("{} {}{}", grouped(static_cast<double>(count)), what, count == 1 ? "" : "s");
 }
 
 /// Numbers up to `count`, the ones with the largest value first, at most `limit` of them.
@@ -51,13 +51,16 @@ std::vector<std::size_t> largest(std::size_t count, std::size_t limit,
   return out;
 }
 
-/// "\nThe 20 busiest of 32 links\n\n" or "\nLinks, the busiest first\n\n".
+/// "\nThe 20 busiest of 32 links\n\n", "\nThe busiest of 32 links\n\n" or "\nLinks, the busiest
+/// first\n\n".
 std::string title(std::size_t shown, std::size_t all, std::string_view what,
                   std::string_view order) {
   if (shown == all)
     return fmt::format("\n{}{}, the {} first\n\n", static_cast<char>(what[0] - 32), what.substr(1),
                        order);
-  return fmt::format("\nThe {} {} of {} {}\n\n", shown, order, all, what);
+  const std::string count = shown == 1 ? "" : fmt::format("{} ", shown);
+  return fmt::format("\nThe {}{} of {} {}\n\n", count, order, grouped(static_cast<double>(all)),
+                     what);
 }
 
 std::string groups_text(const TransferPlan& plan, const Completion& completion, std::size_t limit) {

@@ -25,6 +25,20 @@ ScheduleTiming timed(const std::string& kind) {
   return time_schedule(schedule, {.stages = {kTicks}, .transfer_latency = {}});
 }
 
+/// Nodes of as many GPUs as planes, one NIC each, on 64-port switches: what the published fabrics
+/// connect. Other properties of the cluster do not count here.
+ClusterSpec cluster_on(const std::string& topology, int nodes, int planes) {
+  constexpr int kSwitchPorts = 64;
+  ClusterSpec out;
+  out.nodes = nodes;
+  out.gpus_per_node = planes;
+  out.nic.per_gpu = 1;
+  out.fabric.topology = topology;
+  out.fabric.planes = planes;
+  out.fabric.switch_ports = kSwitchPorts;
+  return out;
+}
+
 double sum_simulated(const Forecast& run, double (*part)(const PhaseForecast&)) {
   double sum = 0;
   for (const PhaseForecast& phase : run.phases) sum += phase.simulated ? part(phase) : 0;
@@ -40,6 +54,12 @@ Predictions::Predictions(Subjects subjects) : subjects_(std::move(subjects)) {
   add_schedule("1f1b");
   add_schedule("dualpipe");
   add_run();
+  // Endpoints of the published table; Slim Fly's follow from its q.
+  add_fabric("ft2", count_fabric(cluster_on("multi-plane-fat-tree", 2'048, 1)));
+  add_fabric("mpft", count_fabric(cluster_on("multi-plane-fat-tree", 2'048, 8)));
+  add_fabric("ft3", count_fabric(cluster_on("three-layer-fat-tree", 65'536, 1)));
+  add_fabric("slim-fly", slim_fly_count(28));
+  add_fabric("dragonfly", count_fabric(cluster_on("dragonfly", 261'632, 1)));
 }
 
 void Predictions::add_model(const std::string& name, const ModelSpec& model) {
@@ -116,6 +136,16 @@ void Predictions::add_run() {
   });
   add("mfu_causal", [](const Forecast& f) { return f.throughput.mfu_causal; });
   add("mfu_noncausal", [](const Forecast& f) { return f.throughput.mfu_noncausal; });
+}
+
+void Predictions::add_fabric(const std::string& name, const FabricCount& count) {
+  const auto add = [&](const std::string& key, double value) {
+    predictions_["fabric." + name + "." + key] = [value] { return value; };
+  };
+  add("endpoints", static_cast<double>(count.endpoints));
+  add("switches", static_cast<double>(count.switches));
+  add("links", static_cast<double>(count.links));
+  add("cost", fabric_cost(count, FabricPrices{}).count());
 }
 
 const Forecast& Predictions::run() {

@@ -10,6 +10,7 @@
 #include "app/forecast/forecast.hpp"
 #include "app/kernel/kernel_table.hpp"
 #include "app/validate/published.hpp"
+#include "model/fabric/fabric_kind.hpp"
 
 namespace pipecast {
 
@@ -21,7 +22,8 @@ struct Subjects {
 };
 
 /// Predictions in base units: parameters, FLOP, bytes, ticks, chunks, GPU hours, days, dollars,
-/// fractions. The scenario is simulated (folded) when the first value of the run is asked for.
+/// fractions, switches, cables, ports. The scenario is simulated (folded) when the first value of
+/// the run is asked for.
 class Predictions {
  public:
   explicit Predictions(Subjects subjects);
@@ -39,6 +41,7 @@ class Predictions {
   void add_dense_model(const std::string& name, const GqaModel& model);
   void add_schedule(const std::string& name);
   void add_run();
+  void add_fabric(const std::string& name, const FabricCount& count);
   const Forecast& run();
 
   Subjects subjects_;

@@ -12,8 +12,9 @@ using config::Fields;
 
 const std::map<std::string, double>& units() {
   static const std::map<std::string, double> kUnits = {
-      {"%", 0.01}, {"B", 1e9},     {"GFLOP", 1e9}, {"K GPU hours", 1e3}, {"KB", 1e3},
-      {"M", 1e6},  {"M USD", 1e6}, {"chunks", 1},  {"days", 1},          {"ticks", 1}};
+      {"%", 0.01},  {"B", 1e9},      {"GFLOP", 1e9}, {"K GPU hours", 1e3}, {"KB", 1e3},
+      {"M", 1e6},   {"M USD", 1e6},  {"cables", 1},  {"chunks", 1},        {"days", 1},
+      {"ports", 1}, {"switches", 1}, {"ticks", 1}};
   return kUnits;
 }
 

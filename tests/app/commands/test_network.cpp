@@ -177,6 +177,22 @@ TEST_CASE("a packet case tells pairs that send twice apart", "[commands][network
   REQUIRE(out.at("links").at("nic0.up").at("bytes") == 20);
 }
 
+TEST_CASE("a case takes in other files, and --set changes its keys", "[commands][network]") {
+  const TemporaryFile base("network-base");
+  std::ofstream(base.path()) << edited();
+  const std::string text = "format: network-case/1\nextends: " + base.path() + "\n";
+  REQUIRE(network(text) == network(edited()));
+  REQUIRE(
+      network(text, {"--set", "links.1.bandwidth_Bps=20", "--set", "flows.1.after=[]"}) ==
+      network(edited("bandwidth_Bps: 5 ", "bandwidth_Bps: 20 "), {"--set", "flows.1.after=[]"}));
+  REQUIRE_THROWS_AS(network(text, {"--set", "links.1.bandwidth_Bps=0"}), ImpossiblePlan);
+  REQUIRE_THROWS_WITH(network(text, {"--set", "flows.2.bytes=1"}),
+                      "--set flows.2.bytes=1: flows.2: there is no such element; the list has 2, "
+                      "counted from 0");
+  REQUIRE_THROWS_WITH(network(text, {"--set", "format=pipecast-fabric/1"}),
+                      Catch::Contains("format: is 'pipecast-fabric/1'; "));
+}
+
 TEST_CASE("a case that says nothing clear is refused where it says so", "[commands][network]") {
   struct Refused {
     std::string line;

@@ -86,6 +86,21 @@ TEST_CASE("exact counts agree to the printed digits where the definition is know
   REQUIRE(predictions.at("deepseek-v2.flop_per_token.causal") == Approx(155e9).margin(0.5e9));
 }
 
+TEST_CASE("the published fabrics are counted exactly and costed within one percent", "[validate]") {
+  Predictions predictions(shipped_subjects());
+  std::size_t rows = 0;
+  for (const PublishedValue& value :
+       load_published(validation_directory() / "published.yaml").values) {
+    if (value.predict.rfind("fabric.", 0) != 0) continue;
+    CAPTURE(value.quantity);
+    const double predicted = predictions.at(value.predict) / unit_size(value.unit);
+    if (value.kind == "exact") REQUIRE(predicted == value.published);
+    REQUIRE(predicted == Approx(value.published).epsilon(0.01));
+    ++rows;
+  }
+  REQUIRE(rows == 5 * 3 + 1);  // switches, cables and cost of five, and what Slim Fly connects
+}
+
 TEST_CASE("a 1F1B schedule has the bubble of the formula", "[validate]") {
   Predictions predictions(shipped_subjects());
   REQUIRE(predictions.at("schedule.1f1b.bubble") == (16 - 1) * (10 + 30));

@@ -128,6 +128,13 @@ TEST_CASE("what is wrong with a collective stands where it was written", "[netwo
           std::string::npos);
 }
 
+TEST_CASE("a failure of nothing is refused where it stands", "[network][fabric]") {
+  const auto path = file_with("  - { name: a, kind: point-to-point, gpus: 0-1, bytes: 1 MB }\n");
+  REQUIRE_THROWS_WITH(load_fabric_case(path, {"cluster.fabric.failed=[n1g9.ib]"}),
+                      "--set cluster.fabric.failed=[n1g9.ib]: cluster.fabric.failed: there is no "
+                      "switch or cable 'n1g9.ib'; did you mean 'n1g0.ib'?");
+}
+
 TEST_CASE("ends that failures part make the plan impossible", "[network][fabric]") {
   const auto path = file_with("  - { name: a, kind: point-to-point, gpus: [0, 8], bytes: 1 MB }\n");
   std::vector<std::string> sets = {"cluster.fabric.failed=["};
