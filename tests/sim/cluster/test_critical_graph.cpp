@@ -22,7 +22,7 @@ struct Played {
 
 Played play(const Scenario& s, const std::string& kind, int microbatches, SimulationMode mode) {
   const Schedule schedule = make_schedule(kind, s.plan.pp, microbatches);
-  Played out{.plan = plan_step(s, s.plan, schedule, routing_of(s), mode),
+  Played out{.plan = plan_step(s, s.plan, schedule, routing_of(s), {.mode = mode}),
              .column = {},
              .last_gpu = 0,
              .step = {}};
