@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -45,6 +47,27 @@ TEST_CASE("the source tree keeps to its layers", "[layers]") {
   for (const std::string& wrong : found) all += wrong + '\n';
   INFO(all);
   REQUIRE(found.empty());
+}
+
+// Two types of one name in one namespace break each other silently where a program links both.
+TEST_CASE("no two headers define types of the same name", "[layers]") {
+  namespace fs = std::filesystem;
+  const fs::path src = fs::path(PIPECAST_SOURCE_DIR) / "src";
+  const std::regex definition(R"(^(struct|class|enum class) (\w+)[^;(]*\{)");
+  std::map<std::string, std::string> defined_in;
+  for (const auto& entry : fs::recursive_directory_iterator(src)) {
+    if (entry.path().extension() != ".hpp") continue;
+    const std::string path = entry.path().lexically_relative(src).generic_string();
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);) {
+      std::smatch match;
+      if (!std::regex_search(line, match, definition)) continue;
+      const auto [known, fresh] = defined_in.try_emplace(match[2], path);
+      CAPTURE(match[2].str(), known->second, path);
+      REQUIRE(fresh);
+    }
+  }
+  REQUIRE(defined_in.size() > 100);
 }
 
 TEST_CASE("a planted include across layers is found where it stands", "[layers]") {

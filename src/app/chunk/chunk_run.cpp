@@ -73,7 +73,7 @@ ChunkRun run_chunk(const Scenario& scenario, const ChunkShape& shape, Duration p
   const std::vector<Launch> launches = chunk.launches(shape);
   require(!launches.empty(), "a chunk of kind {} has no kernels for these layers",
           name_of(shape.kind));
-  const std::vector<Span> spans = play(launches, table);
+  const std::vector<KernelSpan> spans = play(launches, table);
   ChunkRun out{.shape = shape,
                .peers_late = peers_late,
                .kernels = {},

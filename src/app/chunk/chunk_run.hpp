@@ -39,7 +39,7 @@ struct PlayedKernel {
   Launch launch;
   Operation operation;
   int grid = 0;  ///< SMs that it was launched for, where that is its way
-  Span span;
+  KernelSpan span;
 };
 
 /// What the kernels of a stretch of time had of the GPU while none started or ended.

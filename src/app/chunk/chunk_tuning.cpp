@@ -56,7 +56,7 @@ void simulate(Trial& trial, const Scenario& scenario, const ChunkShape& shape,
     plan.communication_sms = trial.point.communication_sms;
     plan.overlap.order = trial.point.order;
     ChunkKernels chunk(scenario, plan, routing, peers_late);
-    for (const Span& span : play(chunk.launches(shape), chunk.table())) {
+    for (const KernelSpan& span : play(chunk.launches(shape), chunk.table())) {
       trial.point.time = std::max(trial.point.time, span.end);
     }
   } catch (...) {

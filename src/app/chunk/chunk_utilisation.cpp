@@ -36,8 +36,8 @@ void add_kernels(GpuUse& use, const Running& running, KernelTable& kernels) {
 
 }  // namespace
 
-std::vector<GpuUse> gpu_use(const std::vector<Launch>& launches, const std::vector<Span>& spans,
-                            KernelTable& kernels) {
+std::vector<GpuUse> gpu_use(const std::vector<Launch>& launches,
+                            const std::vector<KernelSpan>& spans, KernelTable& kernels) {
   struct Event {
     Duration when;
     bool start = false;  // ends come first

@@ -11,8 +11,8 @@ namespace pipecast {
 /// What kernels had of the GPU from one start or end of a kernel to the next. Each kernel spreads
 /// its FLOPs and bytes evenly over the time that it takes at its speed of that stretch.
 /// @param spans  as play() gives them for these launches
-std::vector<GpuUse> gpu_use(const std::vector<Launch>& launches, const std::vector<Span>& spans,
-                            KernelTable& kernels);
+std::vector<GpuUse> gpu_use(const std::vector<Launch>& launches,
+                            const std::vector<KernelSpan>& spans, KernelTable& kernels);
 
 /// Shares of what the GPU offers over the time of a chunk, 0 .. 1.
 struct Utilisation {

@@ -154,7 +154,7 @@ class Player {
     }
   }
 
-  std::vector<Span> run() {
+  std::vector<KernelSpan> run() {
     for (;;) {
       start_ready();
       std::optional<Duration> soonest = next_start();
@@ -255,7 +255,7 @@ class Player {
   const std::vector<Launch>& launches_;
   KernelTable& kernels_;
   Duration gap_;
-  std::vector<Span> spans_;
+  std::vector<KernelSpan> spans_;
   std::vector<bool> ended_;
   Duration now_;
   std::array<Index, kStreams> next_;
@@ -272,7 +272,7 @@ class Player {
 
 }  // namespace
 
-std::vector<Span> play(const std::vector<Launch>& launches, KernelTable& kernels) {
+std::vector<KernelSpan> play(const std::vector<Launch>& launches, KernelTable& kernels) {
   return Player(launches, kernels).run();
 }
 

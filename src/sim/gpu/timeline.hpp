@@ -23,7 +23,7 @@ struct Launch {
 };
 
 /// When a launch ran, since the start of its chunk.
-struct Span {
+struct KernelSpan {
   Duration start;
   Duration end;
 };
@@ -60,6 +60,6 @@ GpuShares share_gpu(const Running& running, KernelTable& kernels);
 /// once if it waits for none; whenever a kernel starts or ends, the others go on at what is left to
 /// them. Kernels that nobody disturbs take their time to the picosecond.
 /// @param launches  each waits for earlier ones only
-std::vector<Span> play(const std::vector<Launch>& launches, KernelTable& kernels);
+std::vector<KernelSpan> play(const std::vector<Launch>& launches, KernelTable& kernels);
 
 }  // namespace pipecast

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "sim/network/collectives/collective.hpp"
-#include "sim/network/topologies/router.hpp"
+#include "sim/network/topologies/route_finder.hpp"
 #include "sim/network/transfer_plan.hpp"
 
 namespace pipecast {
@@ -38,7 +38,7 @@ class PlanBuilder {
   LinkIndex link(LinkIndex of_fabric);
 
   const FabricGraph& fabric_;
-  Router router_;
+  RouteFinder router_;
   TransferPlan plan_;
   std::map<LinkIndex, LinkIndex> links_;
   std::map<std::string, std::vector<FlowIndex>> last_flows_;

@@ -37,7 +37,7 @@ TEST_CASE("a kernel alone uses the GPU by its FLOPs, bytes and SMs", "[chunk]") 
   const bool split = GENERATE(false, true);
   const Operation product = product_operation("gemm_fp8", 4096, 7168, 2048, 1);
   const std::vector<Launch> launches = {{.kernel = table.add(product, split)}};
-  const std::vector<Span> spans = play(launches, table);
+  const std::vector<KernelSpan> spans = play(launches, table);
   const double seconds = to_seconds(spans[0].end);
   const Utilisation use = utilisation_of(gpu_use(launches, spans, table), s.cluster);
   const GpuSpec& gpu = s.cluster.gpu;
@@ -58,7 +58,7 @@ TEST_CASE("what all stretches of a chunk move is what its kernels move", "[chunk
   ChunkKernels chunk(s, s.plan, routing);
   const std::vector<Launch> launches =
       chunk.launches(chunk_shape(s, {.kind = ChunkKind::kOverlapped, .layers = 2}));
-  const std::vector<Span> spans = play(launches, chunk.table());
+  const std::vector<KernelSpan> spans = play(launches, chunk.table());
   double nic = 0;
   double tensor = 0;
   for (const GpuUse& use : gpu_use(launches, spans, chunk.table())) {

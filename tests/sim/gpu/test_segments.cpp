@@ -18,7 +18,7 @@ constexpr double kMostError = 0.01;
 Duration kernel_by_kernel(ChunkBuilder& builder, const ChunkShape& chunk) {
   ChunkKernels& kernels = builder.kernels();
   Duration end;
-  for (const Span& span : play(kernels.launches(chunk), kernels.table())) {
+  for (const KernelSpan& span : play(kernels.launches(chunk), kernels.table())) {
     end = std::max(end, span.end);
   }
   return end;

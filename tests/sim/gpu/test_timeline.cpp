@@ -17,11 +17,11 @@ namespace {
 
 struct Played {
   std::vector<Launch> launches;
-  std::vector<Span> spans;
+  std::vector<KernelSpan> spans;
 
   [[nodiscard]] Duration end() const {
     Duration out;
-    for (const Span& span : spans) out = std::max(out, span.end);
+    for (const KernelSpan& span : spans) out = std::max(out, span.end);
     return out;
   }
   [[nodiscard]] Duration took(std::size_t launch) const {
@@ -138,9 +138,9 @@ TEST_CASE(
       }
       REQUIRE(chunk.spans[i].start >= start);
       if (chunk.spans[i].start == start) continue;
-      const bool room = std::any_of(chunk.spans.begin(), chunk.spans.end(), [&](const Span& other) {
-        return other.end == chunk.spans[i].start;
-      });
+      const bool room =
+          std::any_of(chunk.spans.begin(), chunk.spans.end(),
+                      [&](const KernelSpan& other) { return other.end == chunk.spans[i].start; });
       REQUIRE(room);
     }
   }
@@ -172,7 +172,7 @@ TEST_CASE("playing twice gives the same times, on another GPU too", "[timeline]"
   Gpu other(shipped(name));
   const auto times = [](const Played& chunk) {
     std::vector<std::pair<Duration, Duration>> out;
-    for (const Span& span : chunk.spans) out.emplace_back(span.start, span.end);
+    for (const KernelSpan& span : chunk.spans) out.emplace_back(span.start, span.end);
     return out;
   };
   for (const ChunkShape& shape : shapes_of(gpu.scenario)) {
@@ -187,7 +187,7 @@ TEST_CASE("a kernel alone takes its cost's time", "[timeline]") {
   for (const ChunkShape& shape : shapes_of(gpu.scenario)) gpu.chunks.launches(shape);
   REQUIRE(gpu.chunks.table().size() > 0);
   for (int kernel = 0; kernel < gpu.chunks.table().size(); ++kernel) {
-    const std::vector<Span> spans = play({Launch{.kernel = kernel}}, gpu.chunks.table());
+    const std::vector<KernelSpan> spans = play({Launch{.kernel = kernel}}, gpu.chunks.table());
     REQUIRE(spans.front().start == Duration());
     REQUIRE(spans.front().end == gpu.alone(kernel).time);
   }

@@ -202,7 +202,7 @@ TEST_CASE("a dispatch crosses once per node and goes on to every GPU", "[collect
 }
 
 TEST_CASE("balanced counts carry each token to its nodes and GPUs", "[collective]") {
-  const TokenCounts counts = balanced_counts(64, 8, 4096, 4, 7);
+  const TokenMatrix counts = balanced_counts(64, 8, 4096, 4, 7);
   std::int64_t nodes = 0;
   std::int64_t gpus = 0;
   for (const std::int64_t count : counts.to_node[5]) nodes += count;

@@ -3,7 +3,7 @@
 #include <set>
 
 #include "fabrics.hpp"
-#include "sim/network/topologies/router.hpp"
+#include "sim/network/topologies/route_finder.hpp"
 
 using namespace pipecast;
 using namespace pipecast::testing;
@@ -135,7 +135,7 @@ TEST_CASE("every pair is routed, every way begins and ends at the pair's ports",
       GENERATE(FabricRouting::kStatic, FabricRouting::kEcmp, FabricRouting::kAdaptive);
   const ClusterSpec cluster = small_fabric(topology, 9);
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, routing, 1);
+  RouteFinder router(fabric, routing, 1);
   for (int from = 0; from < cluster.gpus(); ++from) {
     for (int to = 0; to < cluster.gpus(); ++to) {
       if (from == to) continue;
@@ -152,7 +152,7 @@ TEST_CASE("the latency of a way is that of the closed form", "[topology][propert
   const std::string topology = GENERATE(from_range(topologies()));
   const ClusterSpec cluster = small_fabric(topology, 16);
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kStatic, 0);
+  RouteFinder router(fabric, FabricRouting::kStatic, 0);
   for (int to = 1; to < cluster.gpus(); ++to) {
     CAPTURE(topology, to);
     const Duration way = latency_of(fabric, router.route(0, to, Bytes(1)));
@@ -167,7 +167,7 @@ TEST_CASE("the latency of a way is that of the closed form", "[topology][propert
 
 TEST_CASE("another plane is reached by way of the neighbour on it", "[topology]") {
   const FabricGraph fabric = build_fabric(small_fabric("multi-plane-fat-tree", 4));
-  Router router(fabric, FabricRouting::kStatic, 0);
+  RouteFinder router(fabric, FabricRouting::kStatic, 0);
   // GPU 0 of node 0 hands over to GPU 1, which shares plane 1 with GPU 1 of node 3.
   REQUIRE(names_of(fabric, router.route(0, 7, Bytes(1))) ==
           std::vector<std::string>{"n0g0.nv.up", "n0g1.nv.down", "n0g1.ib.up", "n3g1.ib.down"});
@@ -177,7 +177,7 @@ TEST_CASE("a failed port is passed by over NVLink", "[topology]") {
   ClusterSpec cluster = small_fabric("multi-plane-fat-tree", 4);
   cluster.fabric.failed = {"n0g0.ib"};
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kStatic, 0);
+  RouteFinder router(fabric, FabricRouting::kStatic, 0);
   REQUIRE(names_of(fabric, router.route(0, 6, Bytes(1))) ==
           std::vector<std::string>{"n0g0.nv.up", "n0g1.nv.down", "n0g1.ib.up", "n3g1.ib.down",
                                    "n3g1.nv.up", "n3g0.nv.down"});
@@ -187,7 +187,7 @@ TEST_CASE("a failed spine carries nothing", "[topology]") {
   ClusterSpec cluster = small_fabric("multi-plane-fat-tree", 8);
   cluster.fabric.failed = {"p0.spine0"};
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kEcmp, 0);
+  RouteFinder router(fabric, FabricRouting::kEcmp, 0);
   for (int from = 0; from < 8; from += 2) {
     for (const std::string& name : names_of(fabric, router.route(from, from + 8, Bytes(1)))) {
       REQUIRE(name.find("p0.spine0") == std::string::npos);
@@ -200,7 +200,7 @@ TEST_CASE("ends that failures part are named", "[topology]") {
   ClusterSpec cluster = small_fabric("multi-plane-fat-tree", 8);
   cluster.fabric.failed = {"p0.leaf1", "p1.leaf1"};  // those of nodes 4 to 7
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kStatic, 0);
+  RouteFinder router(fabric, FabricRouting::kStatic, 0);
   REQUIRE_THROWS_AS(router.route(0, 8, Bytes(1)), ImpossiblePlan);
   REQUIRE_THROWS_WITH(router.route(0, 8, Bytes(1)),
                       "there is no way from n0g0 to n4g0: too many of the links and switches "
@@ -223,7 +223,7 @@ TEST_CASE("static routing sends a permutation of ports over separate links", "[t
   const ClusterSpec cluster = small_fabric("multi-plane-fat-tree", nodes);
   REQUIRE(fabric_shape(cluster).spines_per_pod == nodes / 8);
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kStatic, 0);
+  RouteFinder router(fabric, FabricRouting::kStatic, 0);
   std::set<LinkIndex> used;
   std::size_t links = 0;
   for (int node = 0; node < 4; ++node) {
@@ -239,7 +239,7 @@ TEST_CASE("static routing sends a permutation of ports over separate links", "[t
 TEST_CASE("adaptive routing spreads equal flows evenly over up-links", "[topology]") {
   const ClusterSpec cluster = small_fabric("multi-plane-fat-tree", 32);
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kAdaptive, 0);
+  RouteFinder router(fabric, FabricRouting::kAdaptive, 0);
   std::map<LinkIndex, int> flows;
   for (int round = 0; round < 3; ++round) {
     for (int node = 0; node < 4; ++node)
@@ -252,9 +252,9 @@ TEST_CASE("adaptive routing spreads equal flows evenly over up-links", "[topolog
 TEST_CASE("ECMP keeps a pair on its way and moves with the seed", "[topology]") {
   const ClusterSpec cluster = small_fabric("multi-plane-fat-tree", 32);
   const FabricGraph fabric = build_fabric(cluster);
-  Router router(fabric, FabricRouting::kEcmp, 1);
-  Router again(fabric, FabricRouting::kEcmp, 1);
-  Router other(fabric, FabricRouting::kEcmp, 2);
+  RouteFinder router(fabric, FabricRouting::kEcmp, 1);
+  RouteFinder again(fabric, FabricRouting::kEcmp, 1);
+  RouteFinder other(fabric, FabricRouting::kEcmp, 2);
   int moved = 0;
   for (int to = 8; to < 64; to += 2) {
     const auto way = router.route(0, to, Bytes(1));

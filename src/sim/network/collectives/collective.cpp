@@ -4,7 +4,7 @@
 
 namespace pipecast {
 
-TokenCounts balanced_counts(int members, int gpus_per_node, std::int64_t tokens,
+TokenMatrix balanced_counts(int members, int gpus_per_node, std::int64_t tokens,
                             double nodes_per_token, double gpus_per_token) {
   require(members > 0 && gpus_per_node > 0 && members % gpus_per_node == 0,
           "an all-to-all of {} GPUs, {} on a node: the one has to divide the other", members,

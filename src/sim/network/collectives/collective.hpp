@@ -21,21 +21,21 @@ struct Transfer {
 };
 
 /// How many tokens every member of an all-to-all sends where: a copy counts once per destination.
-struct TokenCounts {
+struct TokenMatrix {
   std::vector<std::vector<std::int64_t>> to_gpu;  ///< [source][member]: tokens with an expert there
   std::vector<std::vector<std::int64_t>> to_node;  ///< [source][node]: tokens with one on the node
 };
 
 /// Balanced routing: every member sends `tokens` tokens, each to `nodes_per_token` of the nodes and
 /// `gpus_per_token` of the members, all as likely; fractions are rounded to whole tokens.
-TokenCounts balanced_counts(int members, int gpus_per_node, std::int64_t tokens,
+TokenMatrix balanced_counts(int members, int gpus_per_node, std::int64_t tokens,
                             double nodes_per_token, double gpus_per_token);
 
 struct CollectiveShape {
   int members = 0;
   int gpus_per_node = 1;  ///< members of a node, which lie side by side; divides the members
   Bytes bytes{};          ///< of the whole buffer, but for all-to-alls: of one token's copy
-  TokenCounts tokens{};   ///< of all-to-alls
+  TokenMatrix tokens{};   ///< of all-to-alls
   /// Parts in which an all-to-all hands tokens on between NIC and NVLink. 1 waits for everything
   /// before it goes on, many overlap the two, 0 lets both run side by side from the start.
   int chunks = 0;

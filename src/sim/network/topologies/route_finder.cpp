@@ -1,4 +1,4 @@
-#include "sim/network/topologies/router.hpp"
+#include "sim/network/topologies/route_finder.hpp"
 
 #include <algorithm>
 #include <boost/graph/breadth_first_search.hpp>
@@ -42,7 +42,7 @@ class HopRecorder : public boost::default_bfs_visitor {
 
 }  // namespace
 
-Router::Router(const FabricGraph& fabric, FabricRouting routing, std::int64_t seed)
+RouteFinder::RouteFinder(const FabricGraph& fabric, FabricRouting routing, std::int64_t seed)
     : fabric_(fabric),
       routing_(routing),
       seed_(static_cast<std::uint64_t>(seed)),
@@ -61,7 +61,7 @@ Router::Router(const FabricGraph& fabric, FabricRouting routing, std::int64_t se
   }
 }
 
-const Router::Hops& Router::hops_to(int to) {
+const RouteFinder::Hops& RouteFinder::hops_to(int to) {
   const auto [it, fresh] = hops_.try_emplace(to);
   if (!fresh) return it->second;
   const Graph& graph = fabric_.graph;
@@ -77,7 +77,7 @@ const Router::Hops& Router::hops_to(int to) {
   return it->second;
 }
 
-std::vector<Edge> Router::next_hops(Vertex at, const Hops& hops) const {
+std::vector<Edge> RouteFinder::next_hops(Vertex at, const Hops& hops) const {
   std::vector<Edge> out;
   for (auto [e, end] = boost::out_edges(at, fabric_.graph); e != end; ++e) {
     if (hops[boost::target(*e, fabric_.graph)] == hops[at] - 1) out.push_back(*e);
@@ -85,8 +85,8 @@ std::vector<Edge> Router::next_hops(Vertex at, const Hops& hops) const {
   return out;
 }
 
-Router::Load Router::load_ahead(const Edge& edge, const Hops& hops,
-                                std::map<Vertex, Load>& known) const {
+RouteFinder::Load RouteFinder::load_ahead(const Edge& edge, const Hops& hops,
+                                          std::map<Vertex, Load>& known) const {
   const Graph& graph = fabric_.graph;
   const Vertex next = boost::target(edge, graph);
   // The last link is the same whichever way is taken.
@@ -104,7 +104,7 @@ Router::Load Router::load_ahead(const Edge& edge, const Hops& hops,
   return {.worst = std::max(own, rest.worst), .sum = own + rest.sum};
 }
 
-Edge Router::least_loaded(const std::vector<Edge>& ways, const Hops& hops) {
+Edge RouteFinder::least_loaded(const std::vector<Edge>& ways, const Hops& hops) {
   std::map<Vertex, Load> known;
   Edge best = ways.front();
   Load least = load_ahead(best, hops, known);
@@ -118,8 +118,8 @@ Edge Router::least_loaded(const std::vector<Edge>& ways, const Hops& hops) {
   return best;
 }
 
-Edge Router::choose(Vertex at, const std::vector<Edge>& ways, int from, int to, std::size_t& stride,
-                    const Hops& hops) {
+Edge RouteFinder::choose(Vertex at, const std::vector<Edge>& ways, int from, int to,
+                         std::size_t& stride, const Hops& hops) {
   // GPUs know their own links in the order NVLink, NIC.
   if (ways.size() == 1 || fabric_.graph[at].kind == DeviceKind::kGpu) return ways.front();
   switch (routing_) {
@@ -143,7 +143,7 @@ Edge Router::choose(Vertex at, const std::vector<Edge>& ways, int from, int to, 
   return ways.front();
 }
 
-std::vector<LinkIndex> Router::route(int from, int to, Bytes load) {
+std::vector<LinkIndex> RouteFinder::route(int from, int to, Bytes load) {
   const Hops& hops = hops_to(to);
   Vertex at = fabric_.gpus.at(static_cast<std::size_t>(from));
   require<ImpossiblePlan>(hops[at] >= 0, "there is no way from {} to {}: {}",

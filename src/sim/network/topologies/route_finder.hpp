@@ -13,10 +13,10 @@ namespace pipecast {
 /// alone: a GPU on another plane than the destination first hands over to a neighbour (PXN). A GPU
 /// with several ways out takes NVLink before its NIC; NVSwitches and switches choose as the
 /// cluster's routing says.
-class Router {
+class RouteFinder {
  public:
   /// @param fabric  must live as long as the router
-  Router(const FabricGraph& fabric, FabricRouting routing, std::int64_t seed);
+  RouteFinder(const FabricGraph& fabric, FabricRouting routing, std::int64_t seed);
 
   /// @param load  what the flow adds to its links' load, for adaptive routing: later flows see it
   /// @throws ImpossiblePlan naming both ends if there is no way
