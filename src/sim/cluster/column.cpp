@@ -6,7 +6,6 @@
 #include "sim/cluster/nic_sharing.hpp"
 #include "sim/engine/engine.hpp"
 #include "sim/engine/resource.hpp"
-#include "sim/gpu/stretch.hpp"
 
 namespace pipecast {
 

@@ -2,6 +2,7 @@
 /// of every port of its group, and a message gets what that leaves it, or its fair share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
