@@ -124,7 +124,7 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
 struct ForecastOptions {
   SimulationMode mode = SimulationMode::kFull;
   std::uint64_t seed = 1;  ///< of everything random
-  int threads = 1;  ///< for the independent simulations of other batch sizes and assumptions
+  int threads = 1;         ///< for the independent simulations of other batch sizes and assumptions
   StepTrace* trace = nullptr;  ///< of the main step
   std::function<void(std::string_view stage, double fraction)>
       progress{};  ///< may be empty; any thread

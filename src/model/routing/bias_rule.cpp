@@ -12,8 +12,8 @@ std::vector<double> biased_weights(const AggregateSampler& sampler,
                                    const std::vector<double>& weights,
                                    const std::vector<double>& bias) {
   PIPECAST_ASSERT(weights.size() == bias.size());
-  // A score u^(1/w) passes the cut 1 - t with probability 1 - (1 - t)^w, and with a bias b it is cut
-  // at 1 - t - b. An expert behind the cut hardly ever comes up; a group must keep some rate.
+  // A score u^(1/w) passes the cut 1 - t with probability 1 - (1 - t)^w, and with a bias b it is
+  // cut at 1 - t - b. An expert behind the cut hardly ever comes up; a group must keep some rate.
   constexpr double kLeast = 1e-6;
   const double cut = 1 - sampler.cut();
   std::vector<double> out(weights.size());

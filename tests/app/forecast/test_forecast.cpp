@@ -218,10 +218,9 @@ TEST_CASE("a forecast does not depend on the number of threads, nor on the run",
 TEST_CASE("an uneven forecast is the same text on any number of threads, for another seed another",
           "[forecast]") {
   // Two columns of GPUs that differ in every way; no ranges, whose ends would be simulated as well.
-  Scenario s =
-      tiny({"plan.ep=8", "routing.distribution=dirichlet", "routing.concentration=10",
-            "variation.speed_deviation=0.02", "variation.jitter=0.05", "variation.stragglers=1",
-            "variation.straggler_slowness=1.2"});
+  Scenario s = tiny({"plan.ep=8", "routing.distribution=dirichlet", "routing.concentration=10",
+                     "variation.speed_deviation=0.02", "variation.jitter=0.05",
+                     "variation.stragglers=1", "variation.straggler_slowness=1.2"});
   for (const NamedConstant& named : ranges_of(s))
     named.constant->low = named.constant->high = named.constant->value;
   ForecastOptions options{.mode = SimulationMode::kFull, .seed = 1};

@@ -52,9 +52,9 @@ TEST_CASE("every command has help and knows its version", "[program]") {
 
 TEST_CASE("an unknown command names the nearest and all", "[program]") {
   require_refused("rnu", "unknown command 'rnu', did you mean run?; commands: ");
-  require_refused(
-      "xyzxyz",
-      "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, model, network, routing, run");
+  require_refused("xyzxyz",
+                  "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, model, "
+                  "network, routing, run");
 }
 
 TEST_CASE("an unknown option names the nearest", "[program]") {

@@ -32,7 +32,9 @@ Duration undisturbed(const ChunkProgram& program, bool communication) {
   return sum;
 }
 
-Duration slowest(const Task& task) { return *std::max_element(task.times.time.begin(), task.times.time.end()); }
+Duration slowest(const Task& task) {
+  return *std::max_element(task.times.time.begin(), task.times.time.end());
+}
 
 /// Work of a chunk without waits, all of it disturbed as much as it can be, on one stream.
 Duration serial(const ChunkProgram& program) {
