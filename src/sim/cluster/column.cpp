@@ -66,8 +66,7 @@ class Column {
             std::make_unique<const GpuConditions>(scenario, plan_spec, plan, conditions, column)),
         group_size_(static_cast<std::uint32_t>(conditions_->group_size())),
         first_replica_(column * conditions_->group_size()),
-        placement_(scenario.cluster,
-                   scenario.cluster.gpus() / (plan_spec.tp * plan_spec.cp * plan_spec.pp)),
+        placement_(scenario.cluster, scenario.data_parallel()),
         gpus_(static_cast<std::size_t>(plan.ranks()) * group_size_),
         groups_(static_cast<std::size_t>(plan.ranks())),
         sharing_(gpus_.size(), group_size_, scenario.cluster.nic.message_share) {

@@ -59,8 +59,7 @@ GpuConditions::GpuConditions(const Scenario& scenario, const PlanSpec& plan_spec
                               variation.late_arrivals / (harmonic(kMeasuredGroup) - 1));
     if (folded_) mean_delay_ = scaled(mean_delay_, harmonic(plan_spec.ep));
   }
-  const int data_parallel = scenario.cluster.gpus() / (plan_spec.tp * plan_spec.cp * plan_spec.pp);
-  set_speeds(variation, plan.ranks(), data_parallel, conditions, column);
+  set_speeds(variation, plan.ranks(), scenario.data_parallel(), conditions, column);
   random_ = !folded_ && (jitter_ > 0 || mean_delay_ > Duration());
 }
 

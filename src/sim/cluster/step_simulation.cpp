@@ -1,7 +1,6 @@
 #include "sim/cluster/step_simulation.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace pipecast {
 
@@ -173,10 +172,9 @@ class StepEnd {
 StepTimes simulate_step(const Scenario& scenario, const PlanSpec& plan_spec, const StepPlan& plan,
                         const Schedule& schedule, const StepConditions& conditions,
                         StepTrace* trace, const ForEach& for_each) {
-  const int data_parallel = scenario.cluster.gpus() / (plan_spec.tp * plan_spec.cp * plan_spec.pp);
   const bool folded = conditions.mode == SimulationMode::kFolded;
-  std::vector<ColumnTimes> columns(folded ? 1
-                                          : static_cast<std::size_t>(data_parallel / plan_spec.ep));
+  std::vector<ColumnTimes> columns(
+      folded ? 1 : static_cast<std::size_t>(scenario.data_parallel() / plan_spec.ep));
   const auto play = [&](std::size_t column) {
     columns[column] = simulate_column(scenario, plan_spec, plan, schedule, conditions,
                                       static_cast<int>(column), column == 0 ? trace : nullptr);
