@@ -12,7 +12,7 @@ namespace pipecast {
 namespace {
 
 // The comments of validate/published.yaml name these, too.
-constexpr PipelineShape kShape{.ranks = 16, .microbatches = 120};
+const PipelineShape kShape{.ranks = 16, .microbatches = 120};
 constexpr PassDurations kTicks{.forward = Duration(10),
                                .backward = Duration(30),
                                .backward_input = Duration(18),
@@ -22,7 +22,7 @@ constexpr std::int64_t kSequenceLength = 4096;  // of every published FLOP count
 
 ScheduleTiming timed(const std::string& kind) {
   const Schedule schedule = Registry<ScheduleKind>::instance().find(kind).make(kShape);
-  return time_schedule(schedule, {.stages = {kTicks}, .transfer_latency = {}});
+  return time_schedule(schedule, {.passes = {kTicks}});
 }
 
 /// Nodes of as many GPUs as planes, one NIC each, on 64-port switches: what the published fabrics

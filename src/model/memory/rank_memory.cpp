@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "model/operations/launch_list.hpp"
 #include "model/operations/layer_operations.hpp"
+#include "model/schedules/live_chunks.hpp"
 
 namespace pipecast {
 
@@ -54,30 +55,13 @@ int count_holders(const Schedule& schedule, int stage) {
   return static_cast<int>(ranks.size());
 }
 
-/// Follows a rank's schedule and counts chunks per direction.
-class LiveChunks {
- public:
-  LiveChunks(const Schedule& schedule, std::size_t rank) {
-    for (const std::vector<int>& stages : schedule.stage_of) {
-      held_.push_back({.stage = stages[rank], .holders = count_holders(schedule, stages[rank])});
-    }
+std::vector<HeldStage> held_stages(const Schedule& schedule, std::size_t rank) {
+  std::vector<HeldStage> out;
+  for (const std::vector<int>& stages : schedule.stage_of) {
+    out.push_back({.stage = stages[rank], .holders = count_holders(schedule, stages[rank])});
   }
-
-  void start(const ChunkPass& pass) {
-    if (pass.pass == Pass::kForward) ++of(pass).live_chunks;
-  }
-  void finish(const ChunkPass& pass) {
-    if (pass.pass == Pass::kBackward || pass.pass == Pass::kBackwardInput) --of(pass).live_chunks;
-    if (pass.pass == Pass::kBackwardInput) ++of(pass).deferred_weights;
-    if (pass.pass == Pass::kBackwardWeight) --of(pass).deferred_weights;
-  }
-  [[nodiscard]] const std::vector<HeldStage>& held() const { return held_; }
-
- private:
-  HeldStage& of(const ChunkPass& pass) { return held_[static_cast<std::size_t>(pass.direction)]; }
-
-  std::vector<HeldStage> held_;
-};
+  return out;
+}
 
 }  // namespace
 
@@ -201,20 +185,23 @@ std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec
   const MemoryAccount account(scenario, plan);
   std::vector<RankMemory> out;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    LiveChunks chunks(schedule, rank);
-    std::vector<HeldStage> peak = chunks.held();
+    LiveChunks chunks(schedule.lanes());
+    std::vector<HeldStage> held = held_stages(schedule, rank);
+    std::vector<HeldStage> peak = held;
     Bytes most(-1);
     for (const Step& step : schedule.ranks[rank]) {
-      chunks.start(step.first);
-      if (step.overlapped) chunks.start(step.second);
+      chunks.start(step);
       Bytes now;
-      for (const HeldStage& held : chunks.held()) now += account.activations(held);
+      for (std::size_t lane = 0; lane < held.size(); ++lane) {
+        held[lane].live_chunks = chunks.lanes()[lane].live;
+        held[lane].deferred_weights = chunks.lanes()[lane].deferred_weights;
+        now += account.activations(held[lane]);
+      }
       if (now > most) {
         most = now;
-        peak = chunks.held();
+        peak = held;
       }
-      chunks.finish(step.first);
-      if (step.overlapped) chunks.finish(step.second);
+      chunks.finish(step);
     }
     out.push_back(account.of_rank(peak));
   }

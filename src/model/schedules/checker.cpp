@@ -22,28 +22,49 @@ struct Progress {
 
 Violation check_shape(const Schedule& schedule) {
   if (schedule.ranks.empty()) return "the schedule has no ranks";
-  if (schedule.stage_of.empty() || schedule.stage_of.size() != schedule.microbatches.size()) {
-    return fmt::format("{} directions have stages and {} have micro-batches",
-                       schedule.stage_of.size(), schedule.microbatches.size());
+  const std::size_t lanes = schedule.stage_of.size();
+  const std::size_t paths = schedule.microbatches.size();
+  if (lanes == 0 || (paths != 1 && paths != lanes)) {
+    return fmt::format(
+        "{} lanes of stages and {} paths of micro-batches; expected one path, or "
+        "one for each lane",
+        lanes, paths);
   }
-  for (std::size_t d = 0; d < schedule.stage_of.size(); ++d) {
-    std::vector<int> stages = schedule.stage_of[d];
-    std::sort(stages.begin(), stages.end());
-    bool each_once = stages.size() == schedule.ranks.size();
-    for (std::size_t s = 0; each_once && s < stages.size(); ++s) each_once = index(stages[s]) == s;
-    if (!each_once) {
-      return fmt::format("direction {} does not place each of {} stages once", d,
+  std::vector<std::vector<int>> times_held(paths, std::vector<int>(index(schedule.stages())));
+  for (std::size_t lane = 0; lane < lanes; ++lane) {
+    const std::vector<int>& stages = schedule.stage_of[lane];
+    if (stages.size() != schedule.ranks.size()) {
+      return fmt::format("lane {} has stages on {} ranks; there are {}", lane, stages.size(),
                          schedule.ranks.size());
+    }
+    std::vector<int>& held = times_held[index(schedule.path_of(static_cast<int>(lane)))];
+    for (const int stage : stages) {
+      if (stage < 0 || stage >= schedule.stages() || ++held[index(stage)] > 1) {
+        return fmt::format("lane {} does not place each of {} stages once", lane,
+                           schedule.stages());
+      }
     }
   }
   return std::nullopt;
 }
 
+bool has_backward(const Schedule& schedule) {
+  for (const std::vector<Step>& steps : schedule.ranks) {
+    for (const Step& step : steps) {
+      if (step.overlapped || step.first.pass != Pass::kForward) return true;
+    }
+  }
+  return false;
+}
+
 /// One rank's steps in their order.
 class RankChecker {
  public:
-  RankChecker(const Schedule& schedule, std::size_t rank) : schedule_(schedule), rank_(rank) {
-    for (const int microbatches : schedule.microbatches) done_.emplace_back(index(microbatches));
+  RankChecker(const Schedule& schedule, std::size_t rank, bool with_backward)
+      : schedule_(schedule), rank_(rank), with_backward_(with_backward) {
+    for (int lane = 0; lane < schedule.lanes(); ++lane) {
+      done_.emplace_back(index(schedule.microbatches[index(schedule.path_of(lane))]));
+    }
   }
 
   Violation check() {
@@ -57,8 +78,7 @@ class RankChecker {
       if (auto wrong = run(step.first)) return wrong;
       if (!step.overlapped) continue;
       if (auto wrong = run(step.second)) return wrong;
-      if (step.first.direction == step.second.direction &&
-          step.first.microbatch == step.second.microbatch) {
+      if (step.first.lane == step.second.lane && step.first.microbatch == step.second.microbatch) {
         return fmt::format("rank {}: {} overlaps a micro-batch with itself", rank_, to_text(step));
       }
     }
@@ -67,14 +87,14 @@ class RankChecker {
 
  private:
   Violation run(const ChunkPass& pass) {
-    if (pass.direction < 0 || index(pass.direction) >= done_.size()) {
-      return fmt::format("rank {}: {} has no such direction; there are {}", rank_,
-                         to_text(Step{pass}), done_.size());
+    if (pass.lane < 0 || index(pass.lane) >= done_.size()) {
+      return fmt::format("rank {}: {} has no such lane; there are {}", rank_, to_text(Step{pass}),
+                         done_.size());
     }
-    auto& lane = done_[index(pass.direction)];
+    auto& lane = done_[index(pass.lane)];
     if (pass.microbatch < 0 || index(pass.microbatch) >= lane.size()) {
-      return fmt::format("rank {}: {} has no such micro-batch; direction {} has {}", rank_,
-                         to_text(Step{pass}), pass.direction, lane.size());
+      return fmt::format("rank {}: {} has no such micro-batch; lane {} has {}", rank_,
+                         to_text(Step{pass}), pass.lane, lane.size());
     }
     Progress& done = lane[index(pass.microbatch)];
     switch (pass.pass) {
@@ -108,10 +128,10 @@ class RankChecker {
     for (std::size_t d = 0; d < done_.size(); ++d) {
       for (std::size_t i = 0; i < done_[d].size(); ++i) {
         const Progress& done = done_[d][i];
-        const char* missing = !done.forward    ? "F"
-                              : !done.backward ? "B"
-                              : !done.weight   ? "W"
-                                               : nullptr;
+        const char* missing = !done.forward                      ? "F"
+                              : with_backward_ && !done.backward ? "B"
+                              : with_backward_ && !done.weight   ? "W"
+                                                                 : nullptr;
         if (missing != nullptr) {
           return fmt::format("rank {} never runs {}{}.{}", rank_, missing, d, i);
         }
@@ -122,15 +142,17 @@ class RankChecker {
 
   const Schedule& schedule_;
   std::size_t rank_;
-  std::vector<std::vector<Progress>> done_;  ///< [direction][micro-batch]
+  bool with_backward_;
+  std::vector<std::vector<Progress>> done_;  // [lane][micro-batch]
 };
 
 }  // namespace
 
 std::optional<std::string> check_schedule(const Schedule& schedule) {
   if (auto wrong = check_shape(schedule)) return wrong;
+  const bool with_backward = has_backward(schedule);
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    if (auto wrong = RankChecker(schedule, rank).check()) return wrong;
+    if (auto wrong = RankChecker(schedule, rank, with_backward).check()) return wrong;
   }
   return find_deadlock(schedule);
 }

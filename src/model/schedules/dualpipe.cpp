@@ -46,7 +46,7 @@ class RankWriter {
   void split(Lane& lane) {
     const ChunkPass input = next(Pass::kBackwardInput, lane);
     steps_.push_back({input});
-    deferred_.push({Pass::kBackwardWeight, input.direction, input.microbatch});
+    deferred_.push({Pass::kBackwardWeight, input.lane, input.microbatch});
   }
   void pair(Lane& forward, Lane& backward) {
     steps_.push_back({next(Pass::kForward, forward), next(Pass::kBackward, backward), true});
@@ -131,19 +131,24 @@ Schedule make_dualpipe(const PipelineShape& shape) {
   const int per_direction = shape.microbatches / 2;
   Schedule out;
   out.microbatches = {per_direction, per_direction};
-  out.stage_of.resize(2);
+  out.stage_of = stages_both_ways(shape.ranks);
   for (int rank = 0; rank < shape.ranks; ++rank) {
-    out.stage_of[0].push_back(rank);
-    out.stage_of[1].push_back(shape.ranks - 1 - rank);
     out.ranks.push_back(rank_steps(rank, shape.ranks, per_direction));
   }
   return out;
 }
 
+// Table 2 of the report. It is the bubble of the ranks that idle most, when F, Bi and W are equal.
+Duration bubble(const PipelineShape& shape, const PassDurations& d) {
+  return (d.overlapped + d.backward - d.backward_weight * 3) * (shape.ranks / 2 - 1);
+}
+
 const Register<ScheduleKind> kEntry{
     "dualpipe",
-    {make_dualpipe, "(p/2-1)(F&B+B-3W)",
-     "two directions, forward and backward overlapped; even ranks p, even micro-batches >= 2p"}};
+    {.make = make_dualpipe,
+     .bubble = {"(p/2-1)(F&B+B-3W)", bubble},
+     .description = "two directions, forward and backward overlapped; even ranks p, even "
+                    "micro-batches >= 2p"}};
 
 }  // namespace
 }  // namespace pipecast

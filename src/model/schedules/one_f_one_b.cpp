@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <numeric>
 
 #include "base/error.hpp"
 #include "model/schedules/schedule.hpp"
@@ -16,8 +15,7 @@ Schedule make_1f1b(const PipelineShape& shape) {
                           shape.microbatches, shape.ranks);
   Schedule out;
   out.microbatches = {shape.microbatches};
-  out.stage_of.emplace_back(static_cast<std::size_t>(shape.ranks));
-  std::iota(out.stage_of[0].begin(), out.stage_of[0].end(), 0);
+  out.stage_of = stages_in_line(shape.ranks);
   for (int stage = 0; stage < shape.ranks; ++stage) {
     auto& steps = out.ranks.emplace_back();
     const int warmup = std::min(shape.ranks - 1 - stage, shape.microbatches);
@@ -35,9 +33,16 @@ Schedule make_1f1b(const PipelineShape& shape) {
   return out;
 }
 
+// Published for at least as many micro-batches as ranks.
+Duration bubble(const PipelineShape& shape, const PassDurations& d) {
+  return (d.forward + d.backward) * (shape.ranks - 1);
+}
+
 const Register<ScheduleKind> kEntry{
     "1f1b",
-    {make_1f1b, "(p-1)(F+B)", "one forward, one backward in turn; any ranks and micro-batches"}};
+    {.make = make_1f1b,
+     .bubble = {"(p-1)(F+B)", bubble},
+     .description = "one forward, one backward in turn; any ranks and micro-batches"}};
 
 }  // namespace
 }  // namespace pipecast

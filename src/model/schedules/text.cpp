@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
 
 #include "base/error.hpp"
+#include "model/schedules/checker.hpp"
 
 namespace pipecast {
 namespace {
@@ -54,7 +54,13 @@ class LineReader {
 };
 
 constexpr std::string_view kPassForm =
-    "a pass: F, B, Bi or W, direction 0 or 1, a dot, and a micro-batch, as in F0.3 or F0.3&B1.1";
+    "a pass: F, B, Bi or W, a direction or local chunk, a dot, and a micro-batch, as in F0.3 or "
+    "F0.3&B1.1";
+
+// Memory grows with the greatest lane and micro-batch, so a mistyped one must not ask for all of
+// it.
+constexpr int kMostLanes = 64;
+constexpr int kMostMicrobatches = 100'000;
 
 ChunkPass read_pass(LineReader& in) {
   ChunkPass out;
@@ -69,16 +75,11 @@ ChunkPass read_pass(LineReader& in) {
   } else {
     in.fail(kPassForm);
   }
-  if (in.accept("0.")) {
-    out.direction = 0;
-  } else {
-    in.expect("1.", kPassForm);
-    out.direction = 1;
-  }
-  // Memory grows with the greatest micro-batch, so a mistyped one must not ask for all of it.
-  constexpr int kMostMicrobatches = 1'000'000;
+  out.lane = in.number(kPassForm);
+  if (out.lane >= kMostLanes) in.fail("fewer than 64 directions or chunks");
+  in.expect(".", kPassForm);
   out.microbatch = in.number(kPassForm);
-  if (out.microbatch >= kMostMicrobatches) in.fail("fewer than 1000000 micro-batches");
+  if (out.microbatch >= kMostMicrobatches) in.fail("fewer than 100000 micro-batches");
   return out;
 }
 
@@ -98,13 +99,13 @@ std::vector<Step> read_rank(LineReader& in, std::size_t rank) {
   return steps;
 }
 
-/// Micro-batches per direction, and the stages, as far as the passes tell.
-void complete(Schedule& schedule) {
-  schedule.microbatches = {0};
+/// Micro-batches of every lane, as far as the passes tell.
+std::vector<int> count_microbatches(const Schedule& schedule) {
+  std::vector<int> out{0};
   const auto see = [&](const ChunkPass& pass) {
-    const auto d = static_cast<std::size_t>(pass.direction);
-    if (d >= schedule.microbatches.size()) schedule.microbatches.resize(d + 1);
-    schedule.microbatches[d] = std::max(schedule.microbatches[d], pass.microbatch + 1);
+    const auto lane = static_cast<std::size_t>(pass.lane);
+    if (lane >= out.size()) out.resize(lane + 1);
+    out[lane] = std::max(out[lane], pass.microbatch + 1);
   };
   for (const auto& steps : schedule.ranks) {
     for (const Step& step : steps) {
@@ -112,11 +113,27 @@ void complete(Schedule& schedule) {
       if (step.overlapped) see(step.second);
     }
   }
-  for (std::size_t d = 0; d < schedule.microbatches.size(); ++d) {
-    auto& stages = schedule.stage_of.emplace_back(schedule.ranks.size());
-    std::iota(stages.begin(), stages.end(), 0);
-    if (d == 1) std::reverse(stages.begin(), stages.end());
+  return out;
+}
+
+/// The text does not place stages. Of the placements that the kinds use, the first under which the
+/// schedule runs; those with the most dependencies first, since an order that obeys them is meant
+/// to.
+void place_stages(Schedule& schedule) {
+  const std::vector<int> of_lanes = count_microbatches(schedule);
+  const auto ranks = static_cast<int>(schedule.ranks.size());
+  const auto lanes = static_cast<int>(of_lanes.size());
+  schedule.microbatches = {*std::max_element(of_lanes.begin(), of_lanes.end())};
+  if (lanes == 2) {
+    schedule.stage_of = stages_in_v(ranks);
+    if (!check_schedule(schedule)) return;
+    schedule.stage_of = stages_looped(ranks, lanes);
+    if (!check_schedule(schedule)) return;
+    schedule.stage_of = stages_both_ways(ranks);
+    schedule.microbatches = of_lanes;
+    return;
   }
+  schedule.stage_of = stages_looped(ranks, lanes);
 }
 
 }  // namespace
@@ -146,7 +163,7 @@ Schedule parse_schedule(std::string_view text, std::string_view source) {
   }
   require(!out.ranks.empty(), "{}:{}:1: no ranks; expected lines such as 'rank 0: F0.0 B0.0'",
           source, number + 1);
-  complete(out);
+  place_stages(out);
   return out;
 }
 

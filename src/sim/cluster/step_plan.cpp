@@ -22,7 +22,7 @@ class Slots {
     count_ = static_cast<int>(schedule.microbatches.size()) * 2 * microbatches_;
   }
   [[nodiscard]] int of(MessageKind kind, const ChunkPass& pass) const {
-    return (pass.direction * 2 + static_cast<int>(kind)) * microbatches_ + pass.microbatch;
+    return (pass.lane * 2 + static_cast<int>(kind)) * microbatches_ + pass.microbatch;
   }
   [[nodiscard]] int count() const { return count_; }
 
@@ -104,17 +104,17 @@ class Planner {
   [[nodiscard]] PlannedPass planned(std::size_t rank, const ChunkPass& pass) const {
     return {.stage = stage_of(rank, pass),
             .microbatch =
-                first_microbatch_[static_cast<std::size_t>(pass.direction)] + pass.microbatch};
+                first_microbatch_[static_cast<std::size_t>(pass.lane)] + pass.microbatch};
   }
 
   [[nodiscard]] int stage_of(std::size_t rank, const ChunkPass& pass) const {
-    return schedule_.stage_of[static_cast<std::size_t>(pass.direction)][rank];
+    return schedule_.stage_of[static_cast<std::size_t>(pass.lane)][rank];
   }
 
   void connect(std::size_t rank, const ChunkPass& pass, std::size_t which, PlannedStep& out) const {
     if (pass.pass == Pass::kBackwardWeight) return;
     const bool forward = pass.pass == Pass::kForward;
-    const auto& ranks = rank_of_[static_cast<std::size_t>(pass.direction)];
+    const auto& ranks = rank_of_[static_cast<std::size_t>(pass.lane)];
     const int stages = static_cast<int>(ranks.size());
     const int stage = stage_of(rank, pass);
     const int slot = slots_.of(forward ? MessageKind::kActivation : MessageKind::kGradient, pass);

@@ -83,7 +83,7 @@ TEST_CASE("dualpipe does all the work with p+1 live chunks and mirror-image halv
     REQUIRE(schedule.ranks[rank].size() == mirror.size());
     for (std::size_t i = 0; i < mirror.size(); ++i) {
       REQUIRE(schedule.ranks[rank][i].first.pass == mirror[i].first.pass);
-      REQUIRE(schedule.ranks[rank][i].first.direction == 1 - mirror[i].first.direction);
+      REQUIRE(schedule.ranks[rank][i].first.lane == 1 - mirror[i].first.lane);
       REQUIRE(schedule.ranks[rank][i].first.microbatch == mirror[i].first.microbatch);
       REQUIRE(schedule.ranks[rank][i].overlapped == mirror[i].overlapped);
     }

@@ -14,11 +14,6 @@ Schedule make(int ranks, int microbatches) {
 
 }  // namespace
 
-TEST_CASE("the registry knows these schedules", "[schedule]") {
-  REQUIRE(Registry<ScheduleKind>::instance().names() ==
-          std::vector<std::string>{"1f1b", "dualpipe"});
-}
-
 TEST_CASE("1f1b runs every micro-batch once and bounds the stash", "[schedule][property]") {
   const int ranks = GENERATE(1, 2, 3, 4, 8, 16);
   const int microbatches = GENERATE(1, 2, 3, 8, 17, 64);
