@@ -21,7 +21,7 @@ struct PassDurations {
 struct ScheduleCosts {
   /// One entry for all, one per stage, or one per stage and micro-batch: [stage][micro-batch
   /// counted over all paths]. A pair takes the mean of its halves' `overlapped`, rounded up.
-  std::vector<PassDurations> passes{PassDurations{}};
+  std::vector<PassDurations> passes{};
   /// From the end of a transfer's time on its link until the result can be used.
   Duration transfer_latency{};
   /// For which a result occupies the link from its rank to the next: bytes over bandwidth. The

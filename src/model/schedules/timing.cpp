@@ -210,7 +210,7 @@ ScheduleTiming time_schedule(const Schedule& schedule, const ScheduleCosts& cost
 }
 
 std::optional<std::string> find_deadlock(const Schedule& schedule) {
-  const ScheduleCosts no_time;
+  const ScheduleCosts no_time{.passes = {PassDurations{}}};
   return Player(schedule, no_time).play();
 }
 

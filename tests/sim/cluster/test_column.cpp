@@ -250,7 +250,7 @@ TEST_CASE("a straggler's pipeline takes what its schedule's timing says of a slo
         }
         return out;
       };
-      costs.stages.push_back({.forward = cost(Pass::kForward),
+      costs.passes.push_back({.forward = cost(Pass::kForward),
                               .backward = cost(Pass::kBackward),
                               .backward_input = cost(Pass::kBackwardInput),
                               .backward_weight = cost(Pass::kBackwardWeight)});

@@ -58,7 +58,7 @@ ScheduleCosts costs_of(const Scenario& s) {
   ChunkBuilder builder(s, s.plan, routing_of(s));
   ScheduleCosts costs;
   for (int stage = 0; stage < s.plan.pp; ++stage) {
-    costs.stages.push_back({.forward = builder.single(Pass::kForward, stage).alone,
+    costs.passes.push_back({.forward = builder.single(Pass::kForward, stage).alone,
                             .backward = builder.single(Pass::kBackward, stage).alone,
                             .backward_input = builder.single(Pass::kBackwardInput, stage).alone,
                             .backward_weight = builder.single(Pass::kBackwardWeight, stage).alone,
