@@ -7,8 +7,15 @@ using namespace pipecast;
 
 TEST_CASE("the registry knows these schedules", "[schedule]") {
   const std::vector<std::string> expected{
-      "1f1b",      //
-      "dualpipe",  //
+      "1f1b",          //
+      "bfs",           //
+      "chimera",       //
+      "dualpipe",      //
+      "forward-only",  //
+      "gpipe",         //
+      "interleaved",   //
+      "zb-h1",         //
+      "zb-h2",         //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
