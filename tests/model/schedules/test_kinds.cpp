@@ -7,8 +7,9 @@ using namespace pipecast;
 
 TEST_CASE("the registry knows these schedules", "[schedule]") {
   const std::vector<std::string> expected{
-      "1f1b",      //
-      "dualpipe",  //
+      "1f1b",       //
+      "dualpipe",   //
+      "dualpipev",  //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
