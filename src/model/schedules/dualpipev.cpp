@@ -12,6 +12,10 @@ Schedule make_dualpipev(const PipelineShape& shape) {
                           "dualpipev: {} micro-batches on {} ranks; it needs at least one rank and "
                           "at least 2 x ranks = {} micro-batches",
                           shape.microbatches, shape.ranks, 2 * shape.ranks);
+  require<ImpossiblePlan>(shape.virtual_stages == 0 || shape.virtual_stages == 2,
+                          "dualpipev: {} virtual stages on a rank; it needs 2, one on the way down "
+                          "the ranks and one on the way back",
+                          shape.virtual_stages);
   Schedule out;
   out.microbatches = {shape.microbatches};
   out.stage_of = stages_in_v(shape.ranks);

@@ -82,4 +82,10 @@ TEST_CASE("dualpipev says what shape it needs", "[schedule]") {
   REQUIRE_NOTHROW(make(1, 2));
   REQUIRE_THROWS_AS(make(1, 1), ImpossiblePlan);
   REQUIRE_THROWS_AS(make(0, 4), ImpossiblePlan);
+  const auto& kind = Registry<ScheduleKind>::instance().find("dualpipev");
+  REQUIRE(kind.make({8, 16, 2}).ranks == make(8, 16).ranks);
+  REQUIRE_THROWS_AS(kind.make({8, 16, 1}), ImpossiblePlan);
+  REQUIRE_THROWS_WITH(kind.make({8, 16, 1}),
+                      "dualpipev: 1 virtual stages on a rank; it needs 2, one on the way down the "
+                      "ranks and one on the way back");
 }

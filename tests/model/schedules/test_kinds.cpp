@@ -10,6 +10,9 @@ TEST_CASE("the registry knows these schedules", "[schedule]") {
       "1f1b",       //
       "dualpipe",   //
       "dualpipev",  //
+      "v-half",     //
+      "v-min",      //
+      "zb-v",       //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
