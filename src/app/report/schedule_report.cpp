@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "app/report/table.hpp"
 #include "model/schedules/text.hpp"
@@ -14,11 +15,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-/// Whole counts as they are, real times with a digit behind the point.
+/// With a digit behind the point unless it is whole.
 std::string shown(Duration d, const ScheduleUnit& unit) {
   const double value = static_cast<double>(d.count()) * unit.per_count;
-  if (unit.per_count != 1) return fmt::format("{:.1f}", value);
-  return (value < 0 ? "-" : "") + grouped(std::abs(value));
+  const bool whole = value == std::round(value);
+  return whole ? (value < 0 ? "-" : "") + grouped(std::abs(value)) : fmt::format("{:.1f}", value);
 }
 std::string shown(Time t, const ScheduleUnit& unit) { return shown(t - Time{}, unit); }
 
@@ -38,6 +39,12 @@ std::string percent(Duration part, Time whole) {
   if (whole == Time{}) return "-";
   return fmt::format("{:.1f}",
                      100 * static_cast<double>(part.count()) / static_cast<double>(whole.count()));
+}
+
+/// Of a rank's whole part of the model.
+std::string share(int chunks, int virtual_stages) {
+  if (chunks % virtual_stages == 0) return std::to_string(chunks / virtual_stages);
+  return fmt::format("{:.1f}", static_cast<double>(chunks) / virtual_stages);
 }
 
 std::string gibibytes(Bytes bytes) {
@@ -167,8 +174,11 @@ std::string comparison_text(const std::vector<ComparedSchedule>& rows, const Sch
     }
     table.add(std::move(cells));
   }
-  if (impossible.size() > 0) impossible = "\n" + impossible;
-  return table.text() + impossible;
+  return table.text() +
+         "\nbubble: of the rank that idles most; inside: between its first and last pass\n"
+         "live: most micro-batches kept by a rank, in its whole share of the model\n"
+         "blocking: whether it runs where ranks send and receive only between two passes\n" +
+         impossible;
 }
 
 Json comparison_json(const std::vector<ComparedSchedule>& rows, const ScheduleUnit& unit) {
