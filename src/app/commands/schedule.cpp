@@ -183,8 +183,8 @@ ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
   const bool from_file = kind.rfind("file:", 0) == 0;
   require(from_file || (request.ranks > 0 && request.microbatches > 0),
           "{} needs a shape; expected --ranks P and --microbatches M", kind);
-  const std::int64_t forwards = std::int64_t{request.ranks} * request.microbatches *
-                                std::max(1, request.virtual_stages);
+  const std::int64_t forwards =
+      std::int64_t{request.ranks} * request.microbatches * std::max(1, request.virtual_stages);
   require(forwards <= kMostForwards, "{} forwards on {} ranks; expected at most {}", forwards,
           request.ranks, kMostForwards);
   return study_schedule(kind, request, [&](int stages, int microbatches, int ranks) {

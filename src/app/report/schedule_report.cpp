@@ -147,10 +147,11 @@ std::string comparison_text(const std::vector<ComparedSchedule>& rows, const Sch
   const bool bytes = std::any_of(rows.begin(), rows.end(), [](const ComparedSchedule& row) {
     return row.study && !row.study->peak_bytes.empty();
   });
-  std::vector<std::string> header{"kind", unit.name, "bubble",        "%", "formula", "",
-                                  "live", "copies",  "blocking sends"};
+  std::vector<std::string> header{"kind",    unit.name, "bubble", "%",      "inside",
+                                  "formula", "",        "live",   "copies", "blocking"};
   if (bytes) header.emplace_back("GiB");
-  Table table(std::move(header), {5});
+  constexpr std::size_t kFormulaText = 6;
+  Table table(std::move(header), {kFormulaText});
   std::string impossible;
   for (const ComparedSchedule& row : rows) {
     if (!row.study) {
@@ -163,11 +164,12 @@ std::string comparison_text(const std::vector<ComparedSchedule>& rows, const Sch
                                    shown(study.timing.makespan, unit),
                                    shown(most, unit),
                                    percent(most, study.timing.makespan),
+                                   shown(study.largest_inside(), unit),
                                    study.formula_value ? shown(*study.formula_value, unit) : "-",
                                    study.formula,
-                                   std::to_string(study.largest_peak()),
+                                   share(study.largest_peak(), study.virtual_stages),
                                    std::to_string(study.parameter_copies),
-                                   study.blocking_deadlock ? "lock" : "run"};
+                                   study.blocking_deadlock ? "locks" : "runs"};
     if (bytes) {
       cells.push_back(
           gibibytes(*std::max_element(study.peak_bytes.begin(), study.peak_bytes.end())));

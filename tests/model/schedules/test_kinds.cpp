@@ -15,8 +15,11 @@ TEST_CASE("the registry knows these schedules", "[schedule]") {
       "forward-only",  //
       "gpipe",         //
       "interleaved",   //
+      "v-half",        //
+      "v-min",         //
       "zb-h1",         //
       "zb-h2",         //
+      "zb-v",          //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
