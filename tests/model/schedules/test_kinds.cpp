@@ -7,8 +7,21 @@ using namespace pipecast;
 
 TEST_CASE("the registry knows these schedules", "[schedule]") {
   const std::vector<std::string> expected{
-      "1f1b",      //
-      "dualpipe",  //
+      "1f1b",          //
+      "1f1b",       //
+      "bfs",           //
+      "chimera",       //
+      "dualpipe",      //
+      "dualpipe",   //
+      "dualpipev",  //
+      "forward-only",  //
+      "gpipe",         //
+      "interleaved",   //
+      "v-half",     //
+      "v-min",      //
+      "zb-h1",         //
+      "zb-h2",         //
+      "zb-v",       //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
