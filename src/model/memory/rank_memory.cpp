@@ -186,12 +186,11 @@ std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec
   const bool trains = has_backward(schedule);
   std::vector<RankMemory> out;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    LiveChunks chunks(schedule.lanes());
+    LiveChunks chunks(schedule.lanes(), !trains);
     std::vector<HeldStage> held = held_stages(schedule, rank);
     std::vector<HeldStage> peak = held;
     Bytes most(-1);
     for (const Step& step : schedule.ranks[rank]) {
-      if (!trains) chunks = LiveChunks(schedule.lanes());  // nothing is kept for a backward
       chunks.start(step);
       Bytes now;
       for (std::size_t lane = 0; lane < held.size(); ++lane) {
