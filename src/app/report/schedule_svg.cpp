@@ -29,13 +29,13 @@ constexpr double kLetterWidth = 0.6;
 constexpr double kDigitHeight = 0.76;
 constexpr double kPassPadding = 2;  ///< beside and above a number, together
 constexpr int kLeastNumber = 7;
-constexpr int kMostNumber = 13;
+constexpr int kMostNumber = 12;
 
 /// Passes up to which each is a box of its own, and up to which the boxes tell their times.
 constexpr std::size_t kMostBoxes = 8'000;
 constexpr std::size_t kMostTips = 4'000;
 /// Stretches that a picture of more passes has at most, and how many of them there are in a pixel.
-constexpr std::size_t kMostStretches = 120'000;
+constexpr std::size_t kMostStretches = 60'000;
 constexpr double kStretchesPerPixel = 2;
 
 struct Colour {
@@ -363,8 +363,8 @@ class Drawing : private SvgCanvas {
         constexpr double kParted = 3;  // pixels from which on a gap of half a pixel parts steps
         constexpr double kParting = 0.5;
         const bool parted = stretch.alone && static_cast<double>(length) * scale >= kParted;
-        path += fmt::format("M{} {:g}h{:.3g}", stretch.first, at,
-                            static_cast<double>(length) - (parted ? kParting / scale : 0));
+        path += fmt::format("M{} {:g}h{:.7g}", stretch.first, at,
+                            rounded(static_cast<double>(length) - (parted ? kParting / scale : 0)));
       };
       for (const Stretch& stretch :
            stretches_of(panel.schedule.ranks[rank], panel.timing.steps[rank], end_, cells)) {
@@ -436,8 +436,7 @@ class Drawing : private SvgCanvas {
       out += fmt::format("The number behind a letter is the {}. ", looks_.lane_name);
     }
     if (passes_ > kMostBoxes) {
-      out +=
-          "Where passes are thinner than half a pixel, the picture shows what takes most of it. ";
+      out += "Where several passes share a spot, it shows what takes most of its time. ";
     }
     return out + "Dashed line: end of the schedule.";
   }
