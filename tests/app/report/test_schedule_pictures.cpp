@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -256,6 +257,42 @@ TEST_CASE("pictures of schedules are well-formed and explain what appears alone"
                         !Contains("for weights") && !Contains("overlapped") && !Contains("Bi"));
   REQUIRE_THAT(two, Contains(">backward for weights<") && Contains(">overlapped pair<"));
   REQUIRE(count(two, "http") == 1);  // the name space
+}
+
+TEST_CASE("a cell shows the step in its middle, or is busy for half of it",
+          "[schedule][property]") {
+  const auto cells = static_cast<std::size_t>(GENERATE(7, 33, 100, 1000));
+  const Timed timed = made("dualpipe", 8, 20);
+  const Time end = timed.timing.makespan;
+  const double cell = static_cast<double>(end.count()) / static_cast<double>(cells);
+  for (std::size_t rank = 0; rank < timed.schedule.ranks.size(); ++rank) {
+    const std::vector<Step>& steps = timed.schedule.ranks[rank];
+    const std::vector<StepTime>& times = timed.timing.steps[rank];
+    std::vector<const Stretch*> shown(cells);
+    const std::vector<Stretch> stretches = stretches_of(steps, times, end, cells);
+    std::size_t free = 0;
+    for (const Stretch& stretch : stretches) {
+      REQUIRE((stretch.first >= free && stretch.last > stretch.first && stretch.last <= cells));
+      free = stretch.last;
+      std::fill(shown.begin() + static_cast<std::ptrdiff_t>(stretch.first),
+                shown.begin() + static_cast<std::ptrdiff_t>(stretch.last), &stretch);
+    }
+    for (std::size_t c = 0; c < cells; ++c) {
+      const double left = static_cast<double>(c) * cell;
+      const double middle = left + cell / 2;
+      constexpr double kRounding = 1e-6;
+      double busy = 0;  // of the cell's time
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        const auto from = static_cast<double>(times[i].start.count());
+        const auto to = static_cast<double>(times[i].end.count());
+        busy += std::max(0.0, std::min(to, left + cell) - std::max(from, left)) / cell;
+        const bool inside = from < middle - kRounding && middle + kRounding < to;
+        if (!inside || to - from < cell + kRounding) continue;
+        REQUIRE((shown[c] != nullptr && shown[c]->alone && shown[c]->step == &steps[i]));
+      }
+      if (std::abs(busy - 0.5) > kRounding) REQUIRE((shown[c] != nullptr) == (busy > 0.5));
+    }
+  }
 }
 
 TEST_CASE("panels have one time axis", "[schedule][svg]") {
