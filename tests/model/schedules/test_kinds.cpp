@@ -9,6 +9,7 @@ TEST_CASE("the registry knows these schedules", "[schedule]") {
   const std::vector<std::string> expected{
       "1f1b",      //
       "dualpipe",  //
+      "searched",  //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
