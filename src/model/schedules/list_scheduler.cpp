@@ -71,8 +71,8 @@ class ListScheduler {
 
   Schedule make() {
     const StageHolder& first = holders_.front();
-    ranks_[index(first.rank)].forwards[index(first.lane)].arrival.assign(index(microbatches_),
-                                                                         Time{});
+    std::vector<Time>& entry = ranks_[index(first.rank)].forwards[index(first.lane)].arrival;
+    for (int i = 0; i < microbatches_; ++i) entry.push_back(Time{} + policy_.pace * i);
     wake(Time{}, first.rank);
     while (!wakes_.empty()) {
       const auto [now, rank] = wakes_.top();
@@ -90,13 +90,13 @@ class ListScheduler {
 
   int stage_of(int rank, int lane) const { return out_.stage_of[index(lane)][index(rank)]; }
 
-  /// Room for another chunk of the lane. The lanes after it keep a place each, so that what is
-  /// furthest along always goes on.
-  bool has_room(const Rank& rank, int limit, int lane) const {
-    const int lanes = static_cast<int>(rank.live.size());
-    int kept = 0;
-    for (int after = lane + 1; after < lanes; ++after) kept += rank.live[index(after)] == 0 ? 1 : 0;
-    return rank.all_live + kept < limit;
+  /// Room for another chunk of the lane. Those that still have to pass a later lane of the rank
+  /// leave it a place, so that what is furthest along always goes on.
+  static bool has_room(const Rank& rank, int limit, int lane) {
+    if (rank.all_live >= limit) return false;
+    if (index(lane) + 1 == rank.forwards.size()) return true;
+    const std::size_t on_the_way = rank.forwards[index(lane)].used - rank.forwards.back().used;
+    return on_the_way + 1 < index(limit);
   }
 
   Duration length(Pass pass, const PassDurations& d) const {

@@ -19,6 +19,7 @@ struct ListPolicy {
   std::vector<Duration> backward_due{};  ///< [stage]
   std::vector<int> live_limit{};         ///< [rank]: most chunks alive; at least one per lane
   int most_deferred = 0;                 ///< W to put off before they go first; 0: any number
+  Duration pace{};                       ///< micro-batch i enters no earlier than i x pace
   /// A W starts while nothing else is ready if the next input that is on its way comes when at
   /// least this share of it is done: 1 never delays what comes, 0 never waits.
   double weight_fit = 0;

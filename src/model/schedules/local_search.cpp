@@ -1,6 +1,7 @@
 #include "model/schedules/local_search.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -169,15 +170,39 @@ bool move_step(std::vector<Step>& steps, std::size_t from, std::size_t to) {
   return true;
 }
 
-/// A random change within one of the blocks.
+/// Makes a B of the Bi at `at` and its W, or the other way round.
+bool split_or_join(std::vector<Step>& steps, std::size_t at) {
+  Step& step = steps[at];
+  if (step.overlapped) return false;
+  const auto position = steps.begin() + static_cast<std::ptrdiff_t>(at);
+  if (step.first.pass == Pass::kBackward) {
+    step.first.pass = Pass::kBackwardInput;
+    Step weight = step;
+    weight.first.pass = Pass::kBackwardWeight;
+    steps.insert(position + 1, weight);
+    return true;
+  }
+  if (step.first.pass != Pass::kBackwardInput) return false;
+  const auto weight =
+      std::find_if(position + 1, steps.end(), [&](const Step& s) { return needs(s, step); });
+  step.first.pass = Pass::kBackward;
+  steps.erase(weight);
+  return true;
+}
+
+/// A random change within a block of the critical path.
 bool change(std::vector<Step>& steps, const Block& block, Random& random) {
   const std::size_t length = block.last - block.first + 1;
+  const std::size_t any = block.first + random.below(length);
+  if (length == 1) return split_or_join(steps, any);
   const std::size_t i = block.first + random.below(length - 1);
-  switch (random.below(4)) {
+  switch (random.below(5)) {
     case 0:
       return move_step(steps, i + 1, block.first);
     case 1:
       return move_step(steps, i, block.last);
+    case 2:
+      return split_or_join(steps, any);
     default:
       return move_step(steps, i + 1, i);
   }
@@ -187,45 +212,48 @@ bool change(std::vector<Step>& steps, const Block& block, Random& random) {
 
 Schedule improve_locally(Schedule schedule, const ScheduleCosts& costs,
                          const LocalSearchLimits& limits, Random& random) {
-  // A move that cannot be made costs little, but not nothing.
+  // A change that cannot be made costs little, but not nothing.
   constexpr std::int64_t kTriesPerTiming = 20;
+  // Annealing starts where a schedule longer by this share of the makespan is kept once in e times.
+  constexpr double kHeat = 0.002;
   std::int64_t steps = 0;
   for (const std::vector<Step>& of_rank : schedule.ranks) {
     steps += static_cast<std::int64_t>(of_rank.size());
   }
   ScheduleTiming timing = time_schedule(schedule, costs);
   Producers producers(schedule);
-  const auto blocks_to_change = [&] {
-    std::vector<Block> out = critical_blocks(schedule, timing, producers);
-    out.erase(std::remove_if(out.begin(), out.end(),
-                             [](const Block& block) { return block.first == block.last; }),
-              out.end());
-    return out;
-  };
-  std::vector<Block> blocks = blocks_to_change();
-  std::int64_t timings = limits.timed_steps / std::max<std::int64_t>(steps, 1);
+  std::vector<Block> blocks = critical_blocks(schedule, timing, producers);
+  Schedule best = schedule;
+  Time best_makespan = timing.makespan;
+  const std::int64_t timings = limits.timed_steps / std::max<std::int64_t>(steps, 1);
+  const double heat = kHeat * static_cast<double>(timing.makespan.count());
   std::int64_t tries = timings * kTriesPerTiming;
-  while (timings > 0 && tries-- > 0 && !blocks.empty() && timing.makespan - Time{} > limits.goal) {
-    const Block& block = blocks[random.below(blocks.size())];
+  for (std::int64_t timed = 0; timed < timings && tries-- > 0;) {
+    if (best_makespan - Time{} <= limits.goal) break;
+    const Block block = blocks[random.below(blocks.size())];
     std::vector<Step>& order = schedule.ranks[block.rank];
-    const std::vector<Step> before = order;
-    const std::size_t rank = block.rank;
+    std::vector<Step> before = order;
     if (!change(order, block, random) ||
         !keeps_limit(order, schedule.lanes(), limits.live_chunks)) {
-      order = before;
+      order = std::move(before);
       continue;
     }
-    --timings;
+    const double left = 1.0 - static_cast<double>(timed++) / static_cast<double>(timings);
     std::optional<ScheduleTiming> changed = try_timing(schedule, costs);
-    if (!changed || changed->makespan > timing.makespan) {
-      order = before;
+    const double allowed = -std::log(1.0 - random.uniform()) * heat * left;
+    if (!changed || static_cast<double>((changed->makespan - timing.makespan).count()) > allowed) {
+      order = std::move(before);
       continue;
     }
     timing = std::move(*changed);
-    producers.refresh(rank);
-    blocks = blocks_to_change();
+    if (timing.makespan < best_makespan) {
+      best = schedule;
+      best_makespan = timing.makespan;
+    }
+    producers.refresh(block.rank);
+    blocks = critical_blocks(schedule, timing, producers);
   }
-  return schedule;
+  return best;
 }
 
 Schedule join_backwards(const Schedule& schedule, const ScheduleCosts& costs) {

@@ -89,6 +89,11 @@ class Bounder {
         allowed_(what_runs(schedule)),
         limit_(limit),
         holders_(holders_of_stages(schedule)) {
+    if (allowed_.pairs) {
+      for (int rank = 0; rank < static_cast<int>(schedule.ranks.size()); ++rank) {
+        shifts_.push_back(pair_shift(rank));
+      }
+    }
     int first = 0;
     for (int path = 0; path < schedule.paths(); ++path) {
       const int count = schedule.microbatches[index(path)];
@@ -111,7 +116,26 @@ class Bounder {
   }
 
  private:
-  Chunk least_lengths(int stage, int microbatch) const {
+  /// A pair takes the mean of its halves' `overlapped`, so a forward may count for half of it less
+  /// d and a backward for half of it plus d, with one d for the rank: here what makes it fair.
+  Duration pair_shift(int rank) const {
+    Duration shift{};
+    Duration most(std::numeric_limits<std::int64_t>::max());
+    int first = 0;
+    for (int lane = 0; lane < schedule_.lanes(); ++lane) {
+      const int stage = schedule_.stage_of[index(lane)][index(rank)];
+      const int count = microbatches(lane);
+      for (int i = 0; i < count; ++i) {
+        const PassDurations& d = costs_.of(stage, first + i);
+        if (lane == 0 && i == 0) shift = Duration((d.backward - d.forward).count() / 2);
+        most = std::min(most, Duration(d.overlapped.count() / 2));
+      }
+      if (schedule_.paths() > 1) first += count;
+    }
+    return std::clamp(shift, Duration{} - most, most);
+  }
+
+  Chunk least_lengths(int rank, int stage, int microbatch) const {
     const PassDurations& d = costs_.of(stage, microbatch);
     Chunk out;
     out.forward = d.forward;
@@ -121,9 +145,10 @@ class Bounder {
     }
     if (allowed_.pairs) {
       const Duration half(d.overlapped.count() / 2);
-      const Duration whole = std::min(half, out.backward + out.weight);
-      out.forward = std::min(out.forward, half);
-      out.backward = std::min(out.backward, half);
+      const Duration beside = half + shifts_[index(rank)];
+      const Duration whole = std::min(beside, out.backward + out.weight);
+      out.forward = std::min(out.forward, half - shifts_[index(rank)]);
+      out.backward = std::min(out.backward, beside);
       out.weight = whole - out.backward;
     }
     return out;
@@ -137,7 +162,9 @@ class Bounder {
       return costs_.hop(holders[index(stage)].rank, holders[index(stage + 1)].rank);
     };
     std::vector<Chunk> out;
-    for (int s = 0; s < stages; ++s) out.push_back(least_lengths(s, microbatch));
+    for (int s = 0; s < stages; ++s) {
+      out.push_back(least_lengths(holders[index(s)].rank, s, microbatch));
+    }
     for (int s = 0; s + 1 < stages; ++s) {
       out[index(s + 1)].forward_head = out[index(s)].forward_head + out[index(s)].forward + hop(s);
     }
@@ -170,17 +197,30 @@ class Bounder {
     return schedule_.microbatches[index(schedule_.path_of(lane))];
   }
 
+  /// Most chunks of the lane that the rank can hold: while one lives, so do those of its
+  /// micro-batch in the earlier stages of the path on this rank.
+  int lane_limit(int rank, int lane) const {
+    int held = 1;
+    for (int other = 0; other < schedule_.lanes(); ++other) {
+      const bool earlier = schedule_.stage_of[index(other)][index(rank)] <
+                           schedule_.stage_of[index(lane)][index(rank)];
+      if (earlier && schedule_.path_of(other) == schedule_.path_of(lane)) ++held;
+    }
+    return std::max(limit_ / held, 1);
+  }
+
   Duration work_bound(int rank) const {
     std::vector<Work> works;
     for (int lane = 0; lane < schedule_.lanes(); ++lane) {
       const int count = microbatches(lane);
+      const int limit = lane_limit(rank, lane);
       for (int i = 0; i < count; ++i) {
         const Chunk& c = chunk(rank, lane, i);
         Duration later{};    // round trips of the limit before the i-th of this lane ...
         Duration earlier{};  // ... and after it
         if (limit_ > 0 && allowed_.backward && !costs_.per_microbatch()) {
-          later = c.lifetime() * (i / limit_);
-          earlier = c.lifetime() * ((count - 1 - i) / limit_);
+          later = c.lifetime() * (i / limit);
+          earlier = c.lifetime() * ((count - 1 - i) / limit);
         }
         works.push_back({c.forward_head + later, c.forward, c.forward_tail + earlier});
         if (!allowed_.backward) continue;
@@ -192,7 +232,18 @@ class Bounder {
     return one_machine_bound(works);
   }
 
+  /// Of all lanes together, and of each lane alone.
   Duration area_bound(int rank) const {
+    std::vector<int> lanes(index(schedule_.lanes()));
+    std::iota(lanes.begin(), lanes.end(), 0);
+    Duration out = area_bound(rank, lanes, limit_);
+    for (const int lane : lanes) {
+      out = std::max(out, area_bound(rank, {lane}, lane_limit(rank, lane)));
+    }
+    return out;
+  }
+
+  Duration area_bound(int rank, const std::vector<int>& lanes, int limit) const {
     constexpr Duration kNone(std::numeric_limits<std::int64_t>::max());
     Duration head = kNone;
     Duration tail = kNone;
@@ -200,7 +251,7 @@ class Bounder {
     Duration backward = kNone;
     Duration area{};
     int chunks = 0;
-    for (int lane = 0; lane < schedule_.lanes(); ++lane) {
+    for (const int lane : lanes) {
       for (int i = 0; i < microbatches(lane); ++i) {
         const Chunk& c = chunk(rank, lane, i);
         head = std::min(head, c.forward_head);
@@ -214,7 +265,7 @@ class Bounder {
     if (chunks == 0) return {};
     // With j places in use, place k for k (F + Bi) less than the whole span.
     Duration least = area;
-    for (int j = 2; j <= std::min(limit_, chunks); ++j) {
+    for (int j = 2; j <= std::min(limit, chunks); ++j) {
       const Duration idle = (forward + backward) * (std::int64_t{j} * (j - 1) / 2);
       least = std::min(least, Duration(ceil_div((area + idle).count(), j)));
     }
@@ -226,6 +277,7 @@ class Bounder {
   Allowed allowed_;
   int limit_;
   std::vector<std::vector<StageHolder>> holders_;        // [path][stage]
+  std::vector<Duration> shifts_;                         // [rank], if there are pairs
   std::vector<std::vector<std::vector<Chunk>>> chunks_;  // [path][micro-batch or 0][stage]
 };
 

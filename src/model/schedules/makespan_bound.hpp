@@ -15,7 +15,9 @@ namespace pipecast {
 ///   do not differ between micro-batches, the n-th forward of a stage starts no earlier than the
 ///   (n - limit)-th plus a round trip, and the same from the end for the backwards.
 /// - Area: a chunk lives for at least the round trip to the last stage and back, and the k-th place
-///   for a chunk can be taken only after k forwards and must be free before k backwards.
+///   for a chunk can be taken only after k forwards and must be free before k backwards. A chunk
+///   of a rank's second stage on a path lives beside its micro-batch's chunk of the first, so half
+///   the limit holds for it, and so on.
 ///
 /// Pairs are counted only if the schedule has pairs: each half as at least half of its
 /// `overlapped`. A schedule without backwards is bounded as one of forwards.

@@ -16,10 +16,12 @@ namespace pipecast {
 namespace {
 
 constexpr std::string_view kName = "searched";
-/// Schedules that each of the two searches times, unless they are long: then fewer, so that it
-/// times this many steps, about half a second's work.
-constexpr std::int64_t kTimedSchedules = 500;
-constexpr std::int64_t kTimedSteps = 3'000'000;
+/// Schedules that each of the two searches times ...
+constexpr std::int64_t kTimedSchedules = 300;
+/// ... but more of short ones and fewer of long ones, counted in steps: the most are about half a
+/// second's work.
+constexpr std::int64_t kFewestSteps = 50'000;
+constexpr std::int64_t kMostSteps = 4'000'000;
 /// Of the random policies; any number does.
 constexpr std::uint64_t kSeed = 1;
 
@@ -46,7 +48,7 @@ class Search {
         limit_(limit),
         random_(kSeed, kName) {
     const std::int64_t chunks = std::int64_t{placement_.stages()} * placement_.microbatches.front();
-    budget_ = std::min(kTimedSchedules * 3 * chunks, kTimedSteps);  // F, Bi and W
+    budget_ = std::clamp(kTimedSchedules * 3 * chunks, kFewestSteps, kMostSteps);  // F, Bi and W
     mean_durations();
   }
 
@@ -64,6 +66,13 @@ class Search {
   }
 
  private:
+  /// When passes are due, as in ListPolicy.
+  struct Order {
+    Duration period{};
+    std::vector<Duration> forward_due{};   // [stage]
+    std::vector<Duration> backward_due{};  // [stage]
+  };
+
   /// Chains through the stages at mean durations, and the work of a micro-batch on a rank.
   void mean_durations() {
     const int stages = placement_.stages();
@@ -71,7 +80,6 @@ class Search {
     const int microbatches = placement_.microbatches.front();
     std::vector<Duration> work(placement_.stage_of.front().size());
     std::vector<Duration> forward;
-    std::vector<Duration> backward;
     for (int s = 0; s < stages; ++s) {
       std::int64_t f = 0;
       std::int64_t b = 0;
@@ -83,7 +91,7 @@ class Search {
         w += d.backward_weight.count();
       }
       forward.emplace_back(f / microbatches);
-      backward.emplace_back(b / microbatches);
+      backward_.emplace_back(b / microbatches);
       work[index(holders[index(s)].rank)] += Duration((f + b + w) / microbatches);
     }
     period_ = *std::max_element(work.begin(), work.end());
@@ -97,7 +105,7 @@ class Search {
     }
     backward_head_.back() = forward_head_.back() + forward.back();
     for (int s = stages - 2; s >= 0; --s) {
-      backward_head_[index(s)] = backward_head_[index(s + 1)] + backward[index(s + 1)] + hop(s);
+      backward_head_[index(s)] = backward_head_[index(s + 1)] + backward_[index(s + 1)] + hop(s);
     }
   }
 
@@ -114,7 +122,7 @@ class Search {
 
   void try_policies() {
     const std::size_t stages = forward_head_.size();
-    std::vector<ListPolicy> orders;
+    std::vector<Order> orders;
     const std::vector<Duration> zero(stages);
     // Backwards before forwards, and the other way round.
     orders.push_back(
@@ -138,16 +146,41 @@ class Search {
     }
     for (const std::vector<int>& live_limit : all_limits) {
       for (const bool split : {true, false}) {
-        for (const double weight_fit : split ? std::vector{0.0, 0.5, 1.0} : std::vector{0.0}) {
-          for (ListPolicy policy : orders) {
-            policy.live_limit = live_limit;
-            policy.split = split;
-            policy.weight_fit = weight_fit;
-            offer(policy);
-          }
+        for (const double weight_fit : split ? std::vector{0.0, 1.0} : std::vector{0.0}) {
+          ListPolicy policy{.split = split, .live_limit = live_limit, .weight_fit = weight_fit};
+          try_orders(orders, policy);
         }
       }
     }
+  }
+
+  void try_orders(const std::vector<Order>& orders, ListPolicy policy) {
+    const Duration pace = shortest_pace();
+    for (const Duration& wanted : {Duration{}, pace, Duration(pace.count() * 9 / 8)}) {
+      policy.pace = wanted;
+      for (const Order& order : orders) {
+        if (done_listing()) return;
+        policy.period = order.period;
+        policy.forward_due = order.forward_due;
+        policy.backward_due = order.backward_due;
+        offer(policy);
+      }
+    }
+  }
+
+  /// At which micro-batches can enter for long: a rank has the work of one to do, and its chunks
+  /// live for their round trips.
+  Duration shortest_pace() const {
+    Duration out = period_;
+    for (std::size_t rank = 0; rank < placement_.ranks.size(); ++rank) {
+      Duration lives{};
+      for (const std::vector<int>& stages : placement_.stage_of) {
+        const std::size_t stage = index(stages[rank]);
+        lives += backward_head_[stage] + backward_[stage] - forward_head_[stage];
+      }
+      out = std::max(out, Duration(ceil_div(lives.count(), limit_)));
+    }
+    return out;
   }
 
   static std::vector<Duration> negative(std::vector<Duration> values) {
@@ -157,7 +190,7 @@ class Search {
 
   /// Random changes to the best policy; what is not longer is the next to change.
   void improve_policy() {
-    while (listed_ < budget_ && !at_goal()) {
+    while (!done_listing()) {
       ListPolicy policy = policy_;
       do {
         change(policy);
@@ -175,7 +208,7 @@ class Search {
       const double span = static_cast<double>(period_.count()) * 2 * (random_.uniform() - 0.5);
       due[random_.below(due.size())] += Duration(static_cast<std::int64_t>(span));
     };
-    switch (random_.below(8)) {
+    switch (random_.below(9)) {
       case 0:
         nudge(policy.live_limit[random_.below(ranks)]);
         break;
@@ -196,6 +229,10 @@ class Search {
         break;
       case 6:
         policy.most_deferred = static_cast<int>(random_.below(2 * ranks));
+        break;
+      case 7:
+        policy.pace = Duration(static_cast<std::int64_t>(
+            static_cast<double>(shortest_pace().count()) * (0.75 + 0.75 * random_.uniform())));
         break;
       default:
         policy.period = Duration(static_cast<std::int64_t>(static_cast<double>(period_.count()) *
@@ -232,6 +269,7 @@ class Search {
     return std::all_of(peaks.begin(), peaks.end(), [&](int peak) { return peak <= limit_; });
   }
 
+  bool done_listing() const { return at_goal() || (best_ && listed_ >= budget_); }
   bool at_goal() const { return best_ && makespan_ - Time{} <= goal_; }
 
   void offer(const ListPolicy& policy) {
@@ -262,6 +300,7 @@ class Search {
   int limit_;
   Random random_;
   Duration period_{};                    // work of a micro-batch on the rank that has most
+  std::vector<Duration> backward_;       // [stage]: of the input
   std::vector<Duration> forward_head_;   // [stage]
   std::vector<Duration> backward_head_;  // [stage]
   std::int64_t budget_ = 0;              // steps to time in either search
