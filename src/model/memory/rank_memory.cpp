@@ -183,6 +183,7 @@ Bytes MemoryAccount::workspace(const std::vector<HeldStage>& stages) const {
 std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec& plan,
                                         const Schedule& schedule) {
   const MemoryAccount account(scenario, plan);
+  const bool trains = has_backward(schedule);
   std::vector<RankMemory> out;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     LiveChunks chunks(schedule.lanes());
@@ -190,6 +191,7 @@ std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec
     std::vector<HeldStage> peak = held;
     Bytes most(-1);
     for (const Step& step : schedule.ranks[rank]) {
+      if (!trains) chunks = LiveChunks(schedule.lanes());  // nothing is kept for a backward
       chunks.start(step);
       Bytes now;
       for (std::size_t lane = 0; lane < held.size(); ++lane) {
@@ -203,7 +205,8 @@ std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec
       }
       chunks.finish(step);
     }
-    out.push_back(account.of_rank(peak));
+    RankMemory& memory = out.emplace_back(account.of_rank(peak));
+    if (!trains) memory.gradients = memory.optimizer = Bytes();
   }
   return out;
 }

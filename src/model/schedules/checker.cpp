@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cstdint>
 
 #include "model/schedules/timing.hpp"
 
@@ -13,12 +13,24 @@ using Violation = std::optional<std::string>;
 
 std::size_t index(int value) { return static_cast<std::size_t>(value); }
 
-/// What has been done to one micro-batch on one rank.
-struct Progress {
-  bool forward = false;
-  bool backward = false;  ///< B or Bi
-  bool weight = false;    ///< B or W
+/// What has been done to one micro-batch on one rank: any of these parts.
+using Parts = std::uint8_t;
+constexpr Parts kForwardPart = 1;
+constexpr Parts kInputPart = 2;   // by B or Bi
+constexpr Parts kWeightPart = 4;  // by B or W
+
+/// What a pass does, and after what.
+struct Rule {
+  Parts does = 0;
+  Parts after = 0;
+  const char* after_name = "";
 };
+
+/// [Pass]
+constexpr Rule kRules[] = {{kForwardPart, 0, ""},
+                           {kInputPart | kWeightPart, kForwardPart, "its forward"},
+                           {kInputPart, kForwardPart, "its forward"},
+                           {kWeightPart, kInputPart, "its Bi"}};
 
 Violation check_shape(const Schedule& schedule) {
   if (schedule.ranks.empty()) return "the schedule has no ranks";
@@ -46,15 +58,6 @@ Violation check_shape(const Schedule& schedule) {
     }
   }
   return std::nullopt;
-}
-
-bool has_backward(const Schedule& schedule) {
-  for (const std::vector<Step>& steps : schedule.ranks) {
-    for (const Step& step : steps) {
-      if (step.overlapped || step.first.pass != Pass::kForward) return true;
-    }
-  }
-  return false;
 }
 
 /// One rank's steps in their order.
@@ -96,45 +99,28 @@ class RankChecker {
       return fmt::format("rank {}: {} has no such micro-batch; lane {} has {}", rank_,
                          to_text(Step{pass}), pass.lane, lane.size());
     }
-    Progress& done = lane[index(pass.microbatch)];
-    switch (pass.pass) {
-      case Pass::kForward:
-        return mark(pass, true, "", {&done.forward});
-      case Pass::kBackward:
-        return mark(pass, done.forward, "its forward", {&done.backward, &done.weight});
-      case Pass::kBackwardInput:
-        return mark(pass, done.forward, "its forward", {&done.backward});
-      case Pass::kBackwardWeight:
-        return mark(pass, done.backward, "its Bi", {&done.weight});
+    const Rule& rule = kRules[static_cast<std::size_t>(pass.pass)];
+    Parts& done = lane[index(pass.microbatch)];
+    if ((done & rule.after) != rule.after) {
+      return fmt::format("rank {} runs {} before {}", rank_, to_text(Step{pass}), rule.after_name);
     }
-    return std::nullopt;
-  }
-
-  Violation mark(const ChunkPass& pass, bool allowed, const char* needed,
-                 std::initializer_list<bool*> parts) const {
-    if (!allowed) {
-      return fmt::format("rank {} runs {} before {}", rank_, to_text(Step{pass}), needed);
+    if ((done & rule.does) != 0) {
+      return fmt::format("rank {} does the work of {} twice", rank_, to_text(Step{pass}));
     }
-    for (bool* part : parts) {
-      if (*part) {
-        return fmt::format("rank {} does the work of {} twice", rank_, to_text(Step{pass}));
-      }
-      *part = true;
-    }
+    done = static_cast<Parts>(done | rule.does);
     return std::nullopt;
   }
 
   Violation check_complete() const {
+    const Parts all = with_backward_ ? kForwardPart | kInputPart | kWeightPart : kForwardPart;
     for (std::size_t d = 0; d < done_.size(); ++d) {
       for (std::size_t i = 0; i < done_[d].size(); ++i) {
-        const Progress& done = done_[d][i];
-        const char* missing = !done.forward                      ? "F"
-                              : with_backward_ && !done.backward ? "B"
-                              : with_backward_ && !done.weight   ? "W"
-                                                                 : nullptr;
-        if (missing != nullptr) {
-          return fmt::format("rank {} never runs {}{}.{}", rank_, missing, d, i);
-        }
+        const Parts missing = static_cast<Parts>(all & ~done_[d][i]);
+        if (missing == 0) continue;
+        const char* first = (missing & kForwardPart) != 0 ? "F"
+                            : (missing & kInputPart) != 0 ? "B"
+                                                          : "W";
+        return fmt::format("rank {} never runs {}{}.{}", rank_, first, d, i);
       }
     }
     return std::nullopt;
@@ -143,7 +129,7 @@ class RankChecker {
   const Schedule& schedule_;
   std::size_t rank_;
   bool with_backward_;
-  std::vector<std::vector<Progress>> done_;  // [lane][micro-batch]
+  std::vector<std::vector<Parts>> done_;  // [lane][micro-batch]
 };
 
 }  // namespace

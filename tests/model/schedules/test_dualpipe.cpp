@@ -1,13 +1,9 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <fstream>
-#include <sstream>
-#include <string>
-#include <vector>
 
 #include "model/schedules/checker.hpp"
-#include "model/schedules/text.hpp"
 #include "model/schedules/timing.hpp"
+#include "worked.hpp"
 
 using namespace pipecast;
 
@@ -17,56 +13,13 @@ Schedule make(int ranks, int microbatches) {
   return Registry<ScheduleKind>::instance().find("dualpipe").make({ranks, microbatches});
 }
 
-/// The ticks in the headers of the worked schedules.
-constexpr PassDurations kTicks{.forward = Duration(10),
-                               .backward = Duration(30),
-                               .backward_input = Duration(18),
-                               .backward_weight = Duration(12),
-                               .overlapped = Duration(34)};
-
-std::string read(const std::string& path) {
-  std::ifstream file(path);
-  REQUIRE(file);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-/// The numbers after "# <title>: " in a header.
-std::vector<std::int64_t> header(const std::string& text, const std::string& title) {
-  const std::string start = "# " + title + ": ";
-  const std::size_t from = text.find(start);
-  REQUIRE(from != std::string::npos);
-  std::istringstream line(text.substr(from + start.size(), text.find('\n', from) - from));
-  std::vector<std::int64_t> out;
-  for (std::int64_t value = 0; line >> value;) out.push_back(value);
-  return out;
-}
-
 }  // namespace
 
 TEST_CASE("dualpipe equals the worked schedules token by token and tick by tick", "[schedule]") {
   const auto [ranks, microbatches] = GENERATE(
       table<int, int>({{2, 4}, {4, 8}, {4, 12}, {8, 16}, {8, 20}, {8, 32}, {16, 32}, {16, 120}}));
   CAPTURE(ranks, microbatches);
-  const std::string text =
-      read(std::string(PIPECAST_SOURCE_DIR) + "/tests/model/schedules/dualpipe/dualpipe_pp" +
-           std::to_string(ranks) + "_mb" + std::to_string(microbatches) + ".txt");
-  const Schedule schedule = make(ranks, microbatches);
-  const Schedule worked = parse_schedule(text, "worked");
-  REQUIRE(text.find(to_text(schedule)) != std::string::npos);
-  REQUIRE(worked.ranks == schedule.ranks);
-  REQUIRE(worked.stage_of == schedule.stage_of);
-  REQUIRE(worked.microbatches == schedule.microbatches);
-
-  const ScheduleTiming timing = time_schedule(schedule, {{kTicks}, Duration{}});
-  REQUIRE(timing.makespan.count() == header(text, "makespan").at(0));
-  std::vector<std::int64_t> finish;
-  for (const Time end : timing.finish) finish.push_back(end.count());
-  REQUIRE(finish == header(text, "finish per rank"));
-  const std::vector<std::int64_t> peaks(timing.peak_live_activations.begin(),
-                                        timing.peak_live_activations.end());
-  REQUIRE(peaks == header(text, "peak live activations per rank (micro-batch chunks)"));
+  require_worked(make(ranks, microbatches), "dualpipe", ranks, microbatches);
 }
 
 TEST_CASE("dualpipe does all the work with p+1 live chunks and mirror-image halves",
@@ -76,7 +29,7 @@ TEST_CASE("dualpipe does all the work with p+1 live chunks and mirror-image halv
   CAPTURE(ranks, more);
   const Schedule schedule = make(ranks, 2 * ranks + more);
   REQUIRE(check_schedule(schedule) == std::nullopt);
-  const ScheduleTiming timing = time_schedule(schedule, {{kTicks}, Duration{}});
+  const ScheduleTiming timing = time_schedule(schedule, {{kWorkedTicks}, Duration{}});
   for (const int peak : timing.peak_live_activations) REQUIRE(peak == ranks + 1);
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     const auto& mirror = schedule.ranks[schedule.ranks.size() - 1 - rank];
@@ -96,9 +49,10 @@ TEST_CASE("the bubble of dualpipe is within the published one and the same at an
   CAPTURE(ranks);
   // (p/2-1)(F&B + B - 3W): DeepSeek-V3 Technical Report, table 2.
   const Duration published =
-      (kTicks.overlapped + kTicks.backward - kTicks.backward_weight * 3) * (ranks / 2 - 1);
+      (kWorkedTicks.overlapped + kWorkedTicks.backward - kWorkedTicks.backward_weight * 3) *
+      (ranks / 2 - 1);
   const auto bubbles = [&](int microbatches) {
-    return time_schedule(make(ranks, microbatches), {{kTicks}, Duration{}}).bubble;
+    return time_schedule(make(ranks, microbatches), {{kWorkedTicks}, Duration{}}).bubble;
   };
   const auto shortest = bubbles(2 * ranks);
   for (const Duration bubble : shortest) REQUIRE(bubble <= published);

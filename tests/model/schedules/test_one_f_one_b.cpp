@@ -15,11 +15,12 @@ Schedule make(int ranks, int microbatches) {
 }  // namespace
 
 TEST_CASE("1f1b runs every micro-batch once and bounds the stash", "[schedule][property]") {
-  const int ranks = GENERATE(1, 2, 3, 4, 8, 16);
+  const int ranks = GENERATE(1, 2, 3, 4, 8, 17, 64);
   const int microbatches = GENERATE(1, 2, 3, 8, 17, 64);
   CAPTURE(ranks, microbatches);
   const Schedule schedule = make(ranks, microbatches);
   REQUIRE(check_schedule(schedule) == std::nullopt);
+  REQUIRE(find_blocking_deadlock(schedule) == std::nullopt);
   const auto peaks = time_schedule(schedule, {{PassDurations{}}, Duration{}}).peak_live_activations;
   for (int stage = 0; stage < ranks; ++stage) {
     REQUIRE(peaks[static_cast<std::size_t>(stage)] == std::min(ranks - stage, microbatches));
@@ -27,7 +28,7 @@ TEST_CASE("1f1b runs every micro-batch once and bounds the stash", "[schedule][p
 }
 
 TEST_CASE("the bubble of 1f1b is (p-1)(F+B) on every rank", "[schedule][property]") {
-  const int ranks = GENERATE(1, 2, 5, 16);
+  const int ranks = GENERATE(1, 2, 5, 16, 64);
   const int more = GENERATE(0, 1, 30);  // the formula needs at least as many micro-batches as ranks
   const int forward = GENERATE(1, 10);
   const int backward = GENERATE(10, 23);

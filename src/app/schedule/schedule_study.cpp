@@ -1,0 +1,92 @@
+#include "app/schedule/schedule_study.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "app/config/files.hpp"
+#include "base/assert.hpp"
+#include "base/error.hpp"
+#include "model/schedules/checker.hpp"
+#include "model/schedules/text.hpp"
+
+namespace pipecast {
+namespace {
+
+constexpr std::string_view kFile = "file:";
+
+bool is_file(const std::string& kind) { return kind.rfind(kFile, 0) == 0; }
+
+int microbatches_of(const Schedule& schedule) {
+  return std::accumulate(schedule.microbatches.begin(), schedule.microbatches.end(), 0);
+}
+
+Schedule read_schedule(const std::string& kind, const ScheduleRequest& request) {
+  Schedule out = load_schedule(kind.substr(kFile.size()));
+  const auto must_equal = [&](int asked, int there, std::string_view what) {
+    require<ImpossiblePlan>(asked == 0 || asked == there, "{} has {} {}; asked for {}", kind, there,
+                            what, asked);
+  };
+  must_equal(request.ranks, static_cast<int>(out.ranks.size()), "ranks");
+  must_equal(request.microbatches, microbatches_of(out), "micro-batches");
+  return out;
+}
+
+}  // namespace
+
+Duration ScheduleStudy::largest_bubble() const {
+  return *std::max_element(timing.bubble.begin(), timing.bubble.end());
+}
+
+Duration ScheduleStudy::largest_inside() const {
+  Duration out;
+  for (const IdleTime& t : idle) out = std::max(out, t.inside);
+  return out;
+}
+
+int ScheduleStudy::largest_peak() const {
+  return *std::max_element(timing.peak_live_activations.begin(),
+                           timing.peak_live_activations.end());
+}
+
+ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& request,
+                             const CostsOf& costs_of) {
+  ScheduleStudy out;
+  out.kind = kind;
+  StageCosts costs;
+  if (is_file(kind)) {
+    out.schedule = read_schedule(kind, request);
+    costs = costs_of(out.schedule.stages(), microbatches_of(out.schedule),
+                     static_cast<int>(out.schedule.ranks.size()));
+  } else {
+    const ScheduleKind& entry = Registry<ScheduleKind>::instance().find(kind);
+    PipelineShape shape{.ranks = request.ranks,
+                        .microbatches = request.microbatches,
+                        .virtual_stages = request.virtual_stages,
+                        .activation_limit = request.activation_limit};
+    costs = costs_of(shape.ranks * entry.stages_per_rank(shape), shape.microbatches, shape.ranks);
+    shape.costs = costs.costs;
+    out.schedule = entry.make(shape);
+    PIPECAST_ASSERT(!check_schedule(out.schedule) && "a generator made what does not run");
+    out.formula = entry.bubble.text;
+    if (entry.bubble.value != nullptr) {
+      out.formula_value = entry.bubble.value(shape, equalised(costs.costs).passes.front());
+    }
+  }
+  out.virtual_stages = out.schedule.stages() / static_cast<int>(out.schedule.ranks.size());
+  out.parameter_copies = out.schedule.paths();
+  out.timing = time_schedule(out.schedule, costs.costs);
+  out.idle = classify_idle(out.schedule, costs.costs, out.timing);
+  if (!costs.bytes.empty()) out.peak_bytes = peak_live_bytes(out.schedule, costs.bytes);
+  out.blocking_deadlock = find_blocking_deadlock(out.schedule);
+  return out;
+}
+
+Schedule load_schedule(const std::string& path) {
+  const Schedule out = parse_schedule(config::read_file(path), path);
+  if (const auto violation = check_schedule(out)) {
+    throw Error(path + ": " + *violation);
+  }
+  return out;
+}
+
+}  // namespace pipecast
