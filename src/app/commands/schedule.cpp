@@ -21,7 +21,10 @@ namespace po = boost::program_options;
 
 constexpr int kMostRanks = 4'096;
 constexpr int kMostMicrobatches = 100'000;
-constexpr std::int64_t kMostPasses = 20'000'000;  // of all ranks: some gigabytes
+constexpr std::int64_t kMostForwards = 10'000'000;  // of all ranks: some gigabytes
+constexpr std::int64_t kMostTicks = 100'000'000;    // of one pass; so many passes fit a Duration
+/// A comparison counts in these parts of a tick, so that most numbers of chunks divide one.
+constexpr std::int64_t kPartsOfTick = 2'520;
 
 void declare_options(CommandLine& line) {
   const auto text = [](const char* name) { return po::value<std::string>()->value_name(name); };
@@ -36,12 +39,14 @@ void declare_options(CommandLine& line) {
       ("activation-limit", number("N"),
        "most live chunks on a rank, for the searched kind (default: as many as 1F1B keeps)")  //
       ("durations", text("F=10,B=30,Bi=18,W=12,FB=34"),
-       "ticks of a forward, a backward, its two parts, and of a forward beside a backward, of one "
-       "chunk (default: F=1,B=2,Bi=1,W=1,FB=3)")                                              //
+       "ticks of a forward, a backward, its two parts, and of a forward beside a backward: of one "
+       "chunk, with --compare of a rank's whole share of the model, which kinds with V chunks "
+       "divide by V (default: F=1,B=2,Bi=1,W=1,FB=3)")                                        //
       ("transfer-latency", text("T"), "ticks until a result can be used on another rank")     //
       ("transfer-time", text("T"), "ticks for which a result occupies the link to its rank")  //
-      ("stage-factors", text("X,X,..."), "factor on the durations of each stage")             //
-      ("microbatch-factors", text("X,X,..."), "factor on the durations of each micro-batch")  //
+      ("stage-factors", text("X,X,..."),
+       "factor on the durations of each stage; fewer factors stand for equal groups of stages")  //
+      ("microbatch-factors", text("X,X,..."), "factor on the durations of each micro-batch")     //
       ("from", text("SCENARIO.yaml"),
        "take kind, ranks, micro-batches, chunk and transfer times and activation sizes from a "
        "scenario")  //
@@ -84,6 +89,7 @@ class CostSource {
     }
     require(line.sets().empty() && !line.has("print-config"),
             "--set and --print-config change and show a scenario; expected --from SCENARIO.yaml");
+    compared_ = line.has("compare");
     durations_ = line.has("durations") ? parse_durations(line.text("durations")) : kUnitDurations;
     latency_ = Duration(ticks(line, "transfer-latency"));
     time_ = Duration(ticks(line, "transfer-time"));
@@ -98,35 +104,48 @@ class CostSource {
   [[nodiscard]] const LoadedScenario* loaded() const { return loaded_ ? &*loaded_ : nullptr; }
   [[nodiscard]] ScheduleUnit unit() const {
     constexpr double kMicrosecondsPerCount = 1e-6;
-    return loaded_ ? ScheduleUnit{"us", kMicrosecondsPerCount} : ScheduleUnit{};
+    if (loaded_) return {"us", kMicrosecondsPerCount};
+    return {"ticks", 1.0 / static_cast<double>(parts())};
   }
 
-  [[nodiscard]] StageCosts of(int stages, int microbatches) const {
+  /// @param ranks  that share the stages
+  [[nodiscard]] StageCosts of(int stages, int microbatches, int ranks) const {
     if (loaded_) return stage_costs(loaded_->scenario, stages);
-    const auto must_have = [](const std::vector<double>& factors, int expected, const char* option,
-                              const char* what) {
-      require(factors.empty() || factors.size() == static_cast<std::size_t>(expected),
-              "--{}: {} factors for {} {}", option, factors.size(), expected, what);
-    };
-    must_have(by_stage_, stages, "stage-factors", "stages");
-    must_have(by_microbatch_, microbatches, "microbatch-factors", "micro-batches");
+    const auto n = static_cast<int>(by_stage_.size());
+    require(n == 0 || stages % n == 0, "--stage-factors: {} factors for {} stages", n, stages);
+    require(by_microbatch_.empty() || by_microbatch_.size() == index(microbatches),
+            "--microbatch-factors: {} factors for {} micro-batches", by_microbatch_.size(),
+            microbatches);
     StageCosts out;
-    out.costs.transfer_latency = latency_;
-    out.costs.transfer_time = time_;
-    const auto one = std::vector<double>{1};
-    const bool uniform = by_stage_.empty() && by_microbatch_.empty();
-    const std::vector<double> all(static_cast<std::size_t>(stages), 1);
-    const std::vector<double>& outer = uniform ? one : by_stage_.empty() ? all : by_stage_;
-    for (const double stage : outer) {
-      for (const double microbatch : by_microbatch_.empty() ? one : by_microbatch_) {
-        out.costs.passes.push_back(scaled(durations_, stage * microbatch));
+    out.costs.transfer_latency = latency_ * parts();
+    out.costs.transfer_time = time_ * parts();
+    const double chunk =
+        compared_ ? static_cast<double>(parts()) * ranks / static_cast<double>(stages) : 1;
+    if (n == 0 && by_microbatch_.empty()) {
+      out.costs.passes = {scaled(durations_, chunk)};
+      return out;
+    }
+    const std::vector<double> one{1};
+    const std::vector<double>& inner = by_microbatch_.empty() ? one : by_microbatch_;
+    for (int stage = 0; stage < stages; ++stage) {
+      const double factor = n == 0 ? 1 : by_stage_[index(stage / (stages / n))];
+      for (const double microbatch : inner) {
+        out.costs.passes.push_back(scaled(durations_, chunk * factor * microbatch));
+        const PassDurations& d = out.costs.passes.back();
+        require(std::max({d.forward, d.backward, d.overlapped}).count() <= kMostTicks * parts(),
+                "factors of {} and {} make a pass longer than {} ticks", factor, microbatch,
+                kMostTicks);
       }
     }
     return out;
   }
 
  private:
+  static std::size_t index(int value) { return static_cast<std::size_t>(value); }
+  [[nodiscard]] std::int64_t parts() const { return compared_ ? kPartsOfTick : 1; }
+
   std::optional<LoadedScenario> loaded_;
+  bool compared_ = false;
   PassDurations durations_;
   Duration latency_;
   Duration time_;
@@ -164,12 +183,13 @@ ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
   const bool from_file = kind.rfind("file:", 0) == 0;
   require(from_file || (request.ranks > 0 && request.microbatches > 0),
           "{} needs a shape; expected --ranks P and --microbatches M", kind);
-  const std::int64_t passes =
+  const std::int64_t forwards =
       std::int64_t{request.ranks} * request.microbatches * std::max(1, request.virtual_stages);
-  require(passes <= kMostPasses, "{} forwards of {} ranks; expected at most {}", passes,
-          request.ranks, kMostPasses);
-  return study_schedule(
-      kind, request, [&](int stages, int microbatches) { return source.of(stages, microbatches); });
+  require(forwards <= kMostForwards, "{} forwards on {} ranks; expected at most {}", forwards,
+          request.ranks, kMostForwards);
+  return study_schedule(kind, request, [&](int stages, int microbatches, int ranks) {
+    return source.of(stages, microbatches, ranks);
+  });
 }
 
 std::string format_of(const CommandLine& line) {
@@ -185,8 +205,17 @@ std::string format_of(const CommandLine& line) {
   return out;
 }
 
+nlohmann::ordered_json json_of(const std::vector<ComparedSchedule>& rows, bool compared,
+                               const ScheduleUnit& unit) {
+  return compared ? comparison_json(rows, unit) : schedule_json(*rows.front().study, unit);
+}
+
 void show(const std::vector<ComparedSchedule>& rows, bool compared, const std::string& format,
           const ScheduleUnit& unit) {
+  if (format == "json") {
+    fmt::print("{}\n", json_of(rows, compared, unit).dump(2));
+    return;
+  }
   if (format == "summary" && compared) {
     fmt::print("{}", comparison_text(rows, unit));
     return;
@@ -228,16 +257,8 @@ int run_schedule(const std::vector<std::string>& arguments) {
   const bool any = std::any_of(rows.begin(), rows.end(),
                                [](const ComparedSchedule& row) { return row.study.has_value(); });
   require<ImpossiblePlan>(any, "none of the schedules is possible: {}", rows.front().reason);
-  const nlohmann::ordered_json json = compared ? comparison_json(rows, source.unit())
-                                               : schedule_json(*rows.front().study, source.unit());
-  if (line.talks()) {
-    if (format == "json") {
-      fmt::print("{}\n", json.dump(2));
-    } else {
-      show(rows, compared, format, source.unit());
-    }
-  }
-  line.write_json(json);
+  if (line.talks()) show(rows, compared, format, source.unit());
+  if (line.has("json")) line.write_json(json_of(rows, compared, source.unit()));
   return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "app/report/table.hpp"
 #include "model/schedules/text.hpp"
@@ -14,11 +15,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-/// Whole counts as they are, real times with a digit behind the point.
+/// With a digit behind the point unless it is whole.
 std::string shown(Duration d, const ScheduleUnit& unit) {
   const double value = static_cast<double>(d.count()) * unit.per_count;
-  if (unit.per_count != 1) return fmt::format("{:.1f}", value);
-  return (value < 0 ? "-" : "") + grouped(std::abs(value));
+  const bool whole = value == std::round(value);
+  return whole ? (value < 0 ? "-" : "") + grouped(std::abs(value)) : fmt::format("{:.1f}", value);
 }
 std::string shown(Time t, const ScheduleUnit& unit) { return shown(t - Time{}, unit); }
 
@@ -38,6 +39,12 @@ std::string percent(Duration part, Time whole) {
   if (whole == Time{}) return "-";
   return fmt::format("{:.1f}",
                      100 * static_cast<double>(part.count()) / static_cast<double>(whole.count()));
+}
+
+/// Of a rank's whole part of the model.
+std::string share(int chunks, int virtual_stages) {
+  if (chunks % virtual_stages == 0) return std::to_string(chunks / virtual_stages);
+  return fmt::format("{:.1f}", static_cast<double>(chunks) / virtual_stages);
 }
 
 std::string gibibytes(Bytes bytes) {
@@ -140,10 +147,11 @@ std::string comparison_text(const std::vector<ComparedSchedule>& rows, const Sch
   const bool bytes = std::any_of(rows.begin(), rows.end(), [](const ComparedSchedule& row) {
     return row.study && !row.study->peak_bytes.empty();
   });
-  std::vector<std::string> header{"kind", unit.name, "bubble",        "%", "formula", "",
-                                  "live", "copies",  "blocking sends"};
+  std::vector<std::string> header{"kind",    unit.name, "bubble", "%",      "inside",
+                                  "formula", "",        "live",   "copies", "blocking"};
   if (bytes) header.emplace_back("GiB");
-  Table table(std::move(header), {5});
+  constexpr std::size_t kFormulaText = 6;
+  Table table(std::move(header), {kFormulaText});
   std::string impossible;
   for (const ComparedSchedule& row : rows) {
     if (!row.study) {
@@ -156,19 +164,23 @@ std::string comparison_text(const std::vector<ComparedSchedule>& rows, const Sch
                                    shown(study.timing.makespan, unit),
                                    shown(most, unit),
                                    percent(most, study.timing.makespan),
+                                   shown(study.largest_inside(), unit),
                                    study.formula_value ? shown(*study.formula_value, unit) : "-",
                                    study.formula,
-                                   std::to_string(study.largest_peak()),
+                                   share(study.largest_peak(), study.virtual_stages),
                                    std::to_string(study.parameter_copies),
-                                   study.blocking_deadlock ? "lock" : "run"};
+                                   study.blocking_deadlock ? "locks" : "runs"};
     if (bytes) {
       cells.push_back(
           gibibytes(*std::max_element(study.peak_bytes.begin(), study.peak_bytes.end())));
     }
     table.add(std::move(cells));
   }
-  if (impossible.size() > 0) impossible = "\n" + impossible;
-  return table.text() + impossible;
+  return table.text() +
+         "\nbubble: of the rank that idles most; inside: between its first and last pass\n"
+         "live: most micro-batches kept by a rank, in its whole share of the model\n"
+         "blocking: whether it runs where ranks send and receive only between two passes\n" +
+         impossible;
 }
 
 Json comparison_json(const std::vector<ComparedSchedule>& rows, const ScheduleUnit& unit) {

@@ -12,8 +12,8 @@
 namespace pipecast {
 namespace {
 
-constexpr std::int64_t kMostTicks = 1'000'000'000;
-constexpr double kMostFactor = 1000;
+constexpr std::int64_t kMostTicks = 1'000'000;
+constexpr double kMostFactor = 1'000;
 
 template <class Number>
 std::optional<Number> number(std::string_view text) {

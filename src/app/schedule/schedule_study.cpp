@@ -37,6 +37,12 @@ Duration ScheduleStudy::largest_bubble() const {
   return *std::max_element(timing.bubble.begin(), timing.bubble.end());
 }
 
+Duration ScheduleStudy::largest_inside() const {
+  Duration out;
+  for (const IdleTime& t : idle) out = std::max(out, t.inside);
+  return out;
+}
+
 int ScheduleStudy::largest_peak() const {
   return *std::max_element(timing.peak_live_activations.begin(),
                            timing.peak_live_activations.end());
@@ -49,14 +55,15 @@ ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& req
   StageCosts costs;
   if (is_file(kind)) {
     out.schedule = read_schedule(kind, request);
-    costs = costs_of(out.schedule.stages(), microbatches_of(out.schedule));
+    costs = costs_of(out.schedule.stages(), microbatches_of(out.schedule),
+                     static_cast<int>(out.schedule.ranks.size()));
   } else {
     const ScheduleKind& entry = Registry<ScheduleKind>::instance().find(kind);
     PipelineShape shape{.ranks = request.ranks,
                         .microbatches = request.microbatches,
                         .virtual_stages = request.virtual_stages,
                         .activation_limit = request.activation_limit};
-    costs = costs_of(shape.ranks * entry.stages_per_rank(shape), shape.microbatches);
+    costs = costs_of(shape.ranks * entry.stages_per_rank(shape), shape.microbatches, shape.ranks);
     shape.costs = costs.costs;
     out.schedule = entry.make(shape);
     PIPECAST_ASSERT(!check_schedule(out.schedule) && "a generator made what does not run");

@@ -17,8 +17,9 @@ struct StageCosts {
   std::vector<StageBytes> bytes;  ///< none, one entry, or one per stage
 };
 
-/// Costs for the stages of a path and the micro-batches that a schedule turns out to have.
-using CostsOf = std::function<StageCosts(int stages, int microbatches)>;
+/// Costs for the stages of a path, the micro-batches and the ranks that a schedule turns out to
+/// have.
+using CostsOf = std::function<StageCosts(int stages, int microbatches, int ranks)>;
 
 /// What a schedule is made for; 0 where a file says it.
 struct ScheduleRequest {
@@ -42,7 +43,8 @@ struct ScheduleStudy {
   std::optional<std::string> blocking_deadlock;  ///< what locks where transfers block
 
   [[nodiscard]] Duration largest_bubble() const;
-  [[nodiscard]] int largest_peak() const;  ///< of live activations
+  [[nodiscard]] Duration largest_inside() const;  ///< see IdleTime::inside
+  [[nodiscard]] int largest_peak() const;         ///< of live activations
 };
 
 /// @param kind  a registered name, or file:PATH

@@ -49,10 +49,10 @@ std::vector<Step> rank_steps(int rank, int ranks, int n) {
 /// Chimera: micro-batches enter at both ends of the pipeline and every rank holds a stage of each
 /// direction; each direction's backwards fill what the other's leave idle. p micro-batches are a
 /// basic unit; more are units one after the other (direct concatenation), the next one's first
-/// forwards in the bubbles of the one before. Of N micro-batches rank r stashes at most min(N/2,
-/// p-r) + min(N/2, r+1), which is p/2+1 at the ends and p in the middle once N >= p. Source: Li &
-/// Hoefler 2021 (arXiv 2107.06925), section 3.1, and table 2. Not modelled: forward doubling and
-/// backward halving, which avoid the bubbles between units where B is longer than F.
+/// forwards in the bubbles of the one before. With u micro-batches of each direction in a unit rank
+/// r stashes at most min(u, p-r) + min(u, r+1): of full units p/2+1 at the ends, p in the middle.
+/// Source: Li & Hoefler 2021 (arXiv 2107.06925), section 3.1, and table 2. Not modelled: forward
+/// doubling and backward halving, which avoid the bubbles between units where B is longer than F.
 Schedule make_chimera(const PipelineShape& shape) {
   const bool enough = shape.ranks >= 2 && shape.ranks % 2 == 0 && shape.microbatches >= 2 &&
                       shape.microbatches % 2 == 0;

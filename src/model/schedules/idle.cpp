@@ -27,6 +27,7 @@ void add_by_when(const std::vector<Step>& steps, const std::vector<StepTime>& ti
   for (std::size_t i = 0; i < steps.size(); ++i) {
     Duration& when = i <= warm ? out.warm_up : i <= last_forward ? out.steady : out.drain;
     when += times[i].start - before;
+    if (i > 0) out.inside += times[i].start - before;
     before = times[i].end;
   }
   out.drain += makespan - before;

@@ -7,12 +7,14 @@
 
 namespace pipecast {
 
-/// The bubble of one rank, divided in two ways; either sums to it.
+/// The bubble of one rank, divided by when and by cause; either sums to it.
 struct IdleTime {
   // By when.
   Duration warm_up;  ///< before its first backward; before its first pass if it has no backward
   Duration steady;   ///< from then to the end of its last forward
   Duration drain;    ///< after that, to the end of the schedule
+  /// Between the start of its first pass and the end of its last: what zero-bubble papers count.
+  Duration inside;
   // By cause, one taken away at a time: what is left when transfers take no time and every kind of
   // pass takes its mean over all stages and micro-batches; what is more when passes take their own
   // time; what is more with transfers. A rank with more work than the mean idles less for it:

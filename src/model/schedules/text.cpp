@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "base/error.hpp"
 #include "model/schedules/checker.hpp"
+#include "model/schedules/timing.hpp"
 
 namespace pipecast {
 namespace {
@@ -116,24 +118,44 @@ std::vector<int> count_microbatches(const Schedule& schedule) {
   return out;
 }
 
-/// The text does not place stages. Of the placements that the kinds use, the first under which the
-/// schedule runs; those with the most dependencies first, since an order that obeys them is meant
-/// to.
+/// Where the stages may be.
+struct Placed {
+  StageMap stage_of;
+  std::vector<int> microbatches;  // [path]
+};
+
+/// The text does not place stages. Of the placements that kinds with two lanes use, the one with
+/// which the schedule ends first when every F, Bi and W takes as long: an order is made for its
+/// placement, and waits under another that it happens to obey.
 void place_stages(Schedule& schedule) {
   const std::vector<int> of_lanes = count_microbatches(schedule);
   const auto ranks = static_cast<int>(schedule.ranks.size());
   const auto lanes = static_cast<int>(of_lanes.size());
-  schedule.microbatches = {*std::max_element(of_lanes.begin(), of_lanes.end())};
-  if (lanes == 2) {
-    schedule.stage_of = stages_in_v(ranks);
-    if (!check_schedule(schedule)) return;
+  const int most = *std::max_element(of_lanes.begin(), of_lanes.end());
+  if (lanes != 2) {
     schedule.stage_of = stages_looped(ranks, lanes);
-    if (!check_schedule(schedule)) return;
-    schedule.stage_of = stages_both_ways(ranks);
-    schedule.microbatches = of_lanes;
+    schedule.microbatches = {most};
     return;
   }
-  schedule.stage_of = stages_looped(ranks, lanes);
+  const ScheduleCosts costs{.passes = {{.forward = Duration(1),
+                                        .backward = Duration(2),
+                                        .backward_input = Duration(1),
+                                        .backward_weight = Duration(1),
+                                        .overlapped = Duration(3)}}};
+  Placed best{stages_both_ways(ranks), of_lanes};  // also of a schedule that does not run
+  std::optional<Time> shortest;
+  for (const Placed& placed :
+       {Placed{stages_in_v(ranks), {most}}, Placed{stages_looped(ranks, lanes), {most}}, best}) {
+    schedule.stage_of = placed.stage_of;
+    schedule.microbatches = placed.microbatches;
+    if (check_schedule(schedule)) continue;
+    const Time makespan = time_schedule(schedule, costs).makespan;
+    if (shortest && makespan >= *shortest) continue;
+    shortest = makespan;
+    best = placed;
+  }
+  schedule.stage_of = best.stage_of;
+  schedule.microbatches = best.microbatches;
 }
 
 }  // namespace

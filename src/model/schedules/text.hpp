@@ -13,8 +13,8 @@ std::string to_text(const Schedule& schedule);
 
 /// Reads the format back. Blank lines and lines that start with '#' are skipped; ranks come in
 /// order from 0. The text does not place stages. One lane is a pipeline from rank 0 to the last;
-/// two are the chunks of a V, of a loop over the ranks, or two directions: the first of these under
-/// which the schedule runs. More are chunks of a loop. Whether the schedule makes sense is for
+/// two are the chunks of a V, of a loop over the ranks, or two directions: whichever ends the
+/// schedule first. More are chunks of a loop. Whether the schedule makes sense is for
 /// check_schedule to say.
 /// @param source  what errors call the text, such as its file name
 /// @throws Error "source:line:column: what is wrong and what was expected"

@@ -20,7 +20,7 @@ Schedule make_v_half(const PipelineShape& shape) {
 
 // Published as half the bubble of 1F1B, (p-1)(F+B) for stages of two chunks. Where F, Bi and W are
 // equal and there are at least p micro-batches it is one F less for odd p > 1, three F less for
-// even p > 2 and one F less for p = 2.
+// even p > 2 and one F less for p = 2. Where they differ, time may be lost on every micro-batch.
 Duration bubble(const PipelineShape& shape, const PassDurations& d) {
   return (d.forward + d.backward_input + d.backward_weight) * (shape.ranks - 1);
 }

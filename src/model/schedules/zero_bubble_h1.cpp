@@ -16,7 +16,7 @@ Schedule make_zb_h1(const PipelineShape& shape) {
 }
 
 // Published for at least as many micro-batches as ranks. Exact where W is at most F and at most
-// Bi; otherwise rank 0 waits for its first Bi, or the last rank runs out of forwards: in all,
+// Bi; otherwise rank 0's wait for its first Bi or the last rank's late start weighs more: in all
 // (p-1)max(F, Bi, F+Bi-W). DeepSeek's (PP-1)(F+B-2W), with B the full backward, is the same.
 Duration bubble(const PipelineShape& shape, const PassDurations& d) {
   return (d.forward + d.backward_input - d.backward_weight) * (shape.ranks - 1);

@@ -39,6 +39,9 @@ TEST_CASE("both divisions of idle time sum to the bubble", "[schedule][property]
     const IdleTime& t = idle[rank];
     REQUIRE(t.warm_up + t.steady + t.drain == timing.bubble[rank]);
     REQUIRE(t.dependency + t.imbalance + t.transfer == timing.bubble[rank]);
+    const std::vector<StepTime>& steps = timing.steps[rank];
+    const Duration outside = (steps.front().start - Time{}) + (timing.makespan - steps.back().end);
+    REQUIRE(t.inside == timing.bubble[rank] - outside);
     REQUIRE(std::min({t.warm_up, t.steady, t.drain}) >= Duration{});
   }
 }

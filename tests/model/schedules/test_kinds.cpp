@@ -8,20 +8,18 @@ using namespace pipecast;
 TEST_CASE("the registry knows these schedules", "[schedule]") {
   const std::vector<std::string> expected{
       "1f1b",          //
-      "1f1b",       //
       "bfs",           //
       "chimera",       //
       "dualpipe",      //
-      "dualpipe",   //
-      "dualpipev",  //
+      "dualpipev",     //
       "forward-only",  //
       "gpipe",         //
       "interleaved",   //
-      "v-half",     //
-      "v-min",      //
+      "v-half",        //
+      "v-min",         //
       "zb-h1",         //
       "zb-h2",         //
-      "zb-v",       //
+      "zb-v",          //
   };
   REQUIRE(Registry<ScheduleKind>::instance().names() == expected);
 }
