@@ -1,6 +1,7 @@
 #include "app/config/check_scenario.hpp"
 
 #include "app/config/layout.hpp"
+#include "model/schedules/plan_schedule.hpp"
 
 namespace pipecast::config {
 
@@ -56,7 +57,7 @@ class Checker {
             in_quotes(s_.cluster.gpu.name));
     check_tokens(plan, path);
     try {
-      check_layout(plan.pipeline_layout, s_.model, plan.pp);
+      check_layout(plan.pipeline_layout, s_.model, plan.pp, stages_per_rank(plan));
     } catch (const Error& e) {
       require(false, path + ".pipeline_layout", "{}", e.what());
     }

@@ -102,10 +102,14 @@ PipelineLayout automatic_layout(const ModelSpec& model, int stages) {
   return out;
 }
 
-void check_layout(const PipelineLayout& layout, const ModelSpec& model, int stages) {
+void check_layout(const PipelineLayout& layout, const ModelSpec& model, int ranks,
+                  int stages_per_rank) {
+  const int stages = ranks * stages_per_rank;
+  const std::string share = stages_per_rank == 1 ? "one" : std::to_string(stages_per_rank);
   require(layout.size() == static_cast<std::size_t>(stages),
-          "has {} stages; expected one for each of the pp = {} pipeline ranks", layout.size(),
-          stages);
+          "has {} stages; the schedule puts {} on each of the pp = {} pipeline ranks: expected {}, "
+          "or auto (--set plan.pipeline_layout=auto)",
+          layout.size(), share, ranks, stages);
   std::vector<LayerKind> given;
   for (const auto& stage : layout) given.insert(given.end(), stage.begin(), stage.end());
   const std::vector<LayerKind> expected = layers_of(model);

@@ -27,8 +27,9 @@ std::vector<LayerKind> layers_of(const ModelSpec& model);
 /// @throws Error without any origin if a stage would stay empty
 PipelineLayout automatic_layout(const ModelSpec& model, int stages);
 
-/// @throws Error without any origin unless the layout has `stages` stages, none of them empty,
-/// that hold exactly the model's layers in their order
-void check_layout(const PipelineLayout& layout, const ModelSpec& model, int stages);
+/// @throws Error without any origin unless the layout has as many stages as the ranks hold, none of
+/// them empty, that hold exactly the model's layers in their order
+void check_layout(const PipelineLayout& layout, const ModelSpec& model, int ranks,
+                  int stages_per_rank);
 
 }  // namespace pipecast::config

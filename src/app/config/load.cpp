@@ -7,6 +7,9 @@
 #include "app/config/check_scenario.hpp"
 #include "app/config/layout.hpp"
 #include "app/config/sections/sections.hpp"
+#include "model/schedules/checker.hpp"
+#include "model/schedules/plan_schedule.hpp"
+#include "model/schedules/text.hpp"
 
 namespace pipecast {
 
@@ -34,7 +37,7 @@ void resolve_layout(PlanSpec& plan, Node& shown_plan, const std::string& path,
   if (!plan.pipeline_layout.empty()) return;
   Node& shown = *shown_plan.find("pipeline_layout");
   try {
-    plan.pipeline_layout = config::automatic_layout(model, plan.pp);
+    plan.pipeline_layout = config::automatic_layout(model, plan.pp * stages_per_rank(plan));
   } catch (const Error& e) {
     config::fail(shown.origin, config::join_path(path, "pipeline_layout"), e.what());
   }
@@ -48,7 +51,45 @@ void resolve_layout(PlanSpec& plan, Node& shown_plan, const std::string& path,
   shown.text.clear();
 }
 
-void resolve_phases(Scenario& scenario, Node& shown) {
+/// @throws Error "path:line:column: ..." where the text is wrong, "path: ..." where the schedule is
+Schedule parse_and_check(const std::string& text, const std::string& path) {
+  Schedule out = parse_schedule(text, path);
+  const std::optional<std::string> violation = check_schedule(out);
+  require(!violation, "{}: {}", path, violation.value_or(""));
+  return out;
+}
+
+/// Reads what `file:PATH` names.
+void resolve_schedule(PlanSpec& plan, const Node& shown_plan, const std::string& path,
+                      const config::ReadFile& read) {
+  if (plan.schedule.rfind(kScheduleFile, 0) != 0) return;
+  const std::string file = plan.schedule.substr(kScheduleFile.size());
+  const config::Origin& origin = shown_plan.find("schedule")->origin;
+  const std::string key = config::join_path(path, "schedule");
+  std::string text;
+  try {
+    text = read(file);
+  } catch (const Error& e) {
+    config::fail(origin, key, config::in_quotes(file) + " " + e.what());
+  }
+  try {
+    plan.schedule_from_file = std::make_shared<const Schedule>(parse_and_check(text, file));
+  } catch (const Error& e) {
+    config::fail(origin, key, e.what());
+  }
+  const std::size_t ranks = plan.schedule_from_file->ranks.size();
+  config::require_at(ranks == static_cast<std::size_t>(plan.pp), origin, key,
+                     "{} has a schedule of {} ranks; the plan has pp = {}", config::in_quotes(file),
+                     ranks, plan.pp);
+}
+
+void resolve_plan(PlanSpec& plan, Node& shown, const std::string& path, const ModelSpec& model,
+                  const config::ReadFile& read) {
+  resolve_schedule(plan, shown, path, read);
+  resolve_layout(plan, shown, path, model);
+}
+
+void resolve_phases(Scenario& scenario, Node& shown, const config::ReadFile& read) {
   Node& phases = *shown.find("recipe")->find("phases");
   for (std::size_t i = 0; i < scenario.recipe.phases.size(); ++i) {
     PlanSpec& plan = scenario.recipe.phases[i].plan;
@@ -56,7 +97,7 @@ void resolve_phases(Scenario& scenario, Node& shown) {
     if (overrides == nullptr) {
       plan = scenario.plan;
     } else {
-      resolve_layout(plan, *overrides, fmt::format("recipe.phases.{}.plan", i), scenario.model);
+      resolve_plan(plan, *overrides, fmt::format("recipe.phases.{}.plan", i), scenario.model, read);
     }
   }
 }
@@ -68,24 +109,47 @@ T load_section(const std::filesystem::path& path, const config::ReadFile& read) 
   return out;
 }
 
-}  // namespace
-
-LoadedScenario load_scenario(const std::filesystem::path& path,
-                             const std::vector<std::string>& sets) {
-  return load_scenario(path, sets, config::read_file);
+/// Schedules of many ranks and micro-batches are longer than any file of keys.
+std::string read_schedule(const std::filesystem::path& path) {
+  constexpr std::uintmax_t kMostMebibytes = 64;
+  return config::read_text(path, kMostMebibytes);
 }
 
 LoadedScenario load_scenario(const std::filesystem::path& path,
-                             const std::vector<std::string>& sets, const config::ReadFile& read) {
+                             const std::vector<std::string>& sets, const config::ReadFile& read,
+                             const config::ReadFile& read_long) {
   Node root = config::load_tree(path, read);
   config::apply_sets(root, sets, read);
   inherit_plan(root);
   LoadedScenario out;
   out.resolved = config::read_value(root, "", out.scenario, {});
-  resolve_layout(out.scenario.plan, *out.resolved.find("plan"), "plan", out.scenario.model);
-  resolve_phases(out.scenario, out.resolved);
+  resolve_plan(out.scenario.plan, *out.resolved.find("plan"), "plan", out.scenario.model,
+               read_long);
+  resolve_phases(out.scenario, out.resolved, read_long);
   config::check_scenario(out.scenario, out.resolved);
   return out;
+}
+
+}  // namespace
+
+LoadedScenario load_scenario(const std::filesystem::path& path,
+                             const std::vector<std::string>& sets) {
+  return load_scenario(path, sets, config::read_file, read_schedule);
+}
+
+LoadedScenario load_scenario(const std::filesystem::path& path,
+                             const std::vector<std::string>& sets, const config::ReadFile& read) {
+  return load_scenario(path, sets, read, read);
+}
+
+Schedule load_schedule(const std::filesystem::path& path) {
+  std::string text;
+  try {
+    text = read_schedule(path);
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", path.string(), e.what()));
+  }
+  return parse_and_check(text, path.string());
 }
 
 ModelSpec load_model(const std::filesystem::path& path) {

@@ -9,6 +9,7 @@
 
 #include "app/config/files.hpp"
 #include "app/config/node.hpp"
+#include "model/schedules/schedule.hpp"
 #include "model/specs/scenario.hpp"
 
 namespace pipecast {
@@ -42,9 +43,14 @@ ModelSpec load_model(const std::filesystem::path& path, const config::ReadFile& 
 
 GpuSpec load_gpu(const std::filesystem::path& path);
 ClusterSpec load_cluster(const std::filesystem::path& path);
-/// A layout `auto` stays empty: it needs the model.
+/// A layout `auto` stays empty: it needs the model. A schedule's file is not read.
 PlanSpec load_plan(const std::filesystem::path& path);
 CalibrationSpec load_calibration(const std::filesystem::path& path);
+
+/// A schedule in the text format.
+/// @throws Error "path:line:column: ..." where the text is wrong, or "path: " and the first
+///         violation of check_schedule
+Schedule load_schedule(const std::filesystem::path& path);
 
 /// A JSON file as it stands, such as a result: one object.
 /// @throws Error "file:line:column: what is wrong and what was expected"

@@ -16,6 +16,7 @@ constexpr std::array kNames = {
     Pair{"tensor_model_parallel_size", "plan.tp"},
     Pair{"context_parallel_size", "plan.cp"},
     Pair{"pipeline_model_parallel_size", "plan.pp"},
+    Pair{"virtual_pipeline_model_parallel_size", "plan.vpp"},
     Pair{"expert_model_parallel_size", "plan.ep"},
     Pair{"pipeline_model_parallel_layout", "plan.pipeline_layout"},
     Pair{"data_parallel_sharding_strategy", "plan.zero_stage"},

@@ -84,10 +84,12 @@ void require_memory(const StepForecast& step, const GpuSpec& gpu) {
 Throughput throughput_of(const Scenario& scenario, const StepForecast& step) {
   Throughput out;
   const std::int64_t seq_length = scenario.recipe.seq_length;
-  out.flop_per_token_causal =
-      training_flops_per_token(scenario.model, seq_length, AttentionCount::kCausal);
-  out.flop_per_token_noncausal =
-      training_flops_per_token(scenario.model, seq_length, AttentionCount::kFull);
+  const auto flops = [&](AttentionCount count) {
+    return step.plan.trains ? training_flops_per_token(scenario.model, seq_length, count)
+                            : forward_flops_per_token(scenario.model, seq_length, count);
+  };
+  out.flop_per_token_causal = flops(AttentionCount::kCausal);
+  out.flop_per_token_noncausal = flops(AttentionCount::kFull);
   const double tokens_per_gpu_second =
       static_cast<double>(step.tokens.count()) / step_seconds(step) / scenario.cluster.gpus();
   const GpuSpec& gpu = scenario.cluster.gpu;

@@ -4,8 +4,6 @@
 
 namespace pipecast {
 
-namespace {
-
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
@@ -24,8 +22,6 @@ std::string escaped(std::string_view text) {
   }
   return out;
 }
-
-}  // namespace
 
 void SvgCanvas::begin(double width, double height, std::string_view title) {
   add("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:g} {:g}\" width=\"{:g}\" "

@@ -19,10 +19,12 @@ inline constexpr std::string_view kBlue = "#0072B2";
 inline constexpr std::string_view kGreen = "#009E73";
 inline constexpr std::string_view kVermilion = "#D55E00";
 
+/// Text as markup has it; characters beyond ASCII become question marks.
+std::string escaped(std::string_view text);
+
 enum class Anchor { kStart, kMiddle, kEnd };
 
-/// A drawing in pixels, from the upper left corner. Characters of texts beyond ASCII become
-/// question marks.
+/// A drawing in pixels, from the upper left corner. Texts are escaped().
 class SvgCanvas {
  public:
   /// Opens the picture with a white ground; its title is for those who cannot see it.

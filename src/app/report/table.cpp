@@ -14,6 +14,13 @@
 
 namespace pipecast {
 
+namespace {
+
+/// 256-colour codes nearest to Okabe and Ito's palette.
+constexpr std::array<int, 8> kPalette = {33, 214, 36, 220, 75, 166, 175, 245};
+
+}  // namespace
+
 Table::Table(std::vector<std::string> header, std::vector<std::size_t> left)
     : left_(header.size()) {
   PIPECAST_ASSERT(!header.empty());
@@ -81,10 +88,15 @@ std::size_t terminal_width() {
 }
 
 std::string painted(const std::string& text, std::size_t colour, bool colours) {
-  // 256-colour codes nearest to Okabe and Ito's palette.
-  constexpr std::array<int, 8> kPalette = {33, 214, 36, 220, 75, 166, 175, 245};
   if (!colours) return text;
   return fmt::format("\x1b[38;5;{}m{}\x1b[0m", kPalette[colour % kPalette.size()], text);
+}
+
+std::string filled(const std::string& text, std::size_t colour, bool colours) {
+  constexpr int kBlack = 16;
+  if (!colours) return text;
+  return fmt::format("\x1b[38;5;{};48;5;{}m{}\x1b[0m", kBlack, kPalette[colour % kPalette.size()],
+                     text);
 }
 
 std::string bar(const std::vector<BarPart>& parts, std::size_t width, bool colours) {

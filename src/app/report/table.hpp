@@ -42,6 +42,9 @@ std::size_t terminal_width();
 /// @param colour  counts from 0 and on from the first after the last
 std::string painted(const std::string& text, std::size_t colour, bool colours);
 
+/// Black text on one of the same colours.
+std::string filled(const std::string& text, std::size_t colour, bool colours);
+
 /// One part of a bar: a share of the whole, drawn with a letter of its own.
 struct BarPart {
   double share = 0;

@@ -183,9 +183,10 @@ Bytes MemoryAccount::workspace(const std::vector<HeldStage>& stages) const {
 std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec& plan,
                                         const Schedule& schedule) {
   const MemoryAccount account(scenario, plan);
+  const bool trains = has_backward(schedule);
   std::vector<RankMemory> out;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    LiveChunks chunks(schedule.lanes());
+    LiveChunks chunks(schedule.lanes(), !trains);
     std::vector<HeldStage> held = held_stages(schedule, rank);
     std::vector<HeldStage> peak = held;
     Bytes most(-1);
@@ -203,7 +204,8 @@ std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec
       }
       chunks.finish(step);
     }
-    out.push_back(account.of_rank(peak));
+    RankMemory& memory = out.emplace_back(account.of_rank(peak));
+    if (!trains) memory.gradients = memory.optimizer = Bytes();
   }
   return out;
 }

@@ -83,7 +83,9 @@ class MemoryAccount {
   std::map<LayerKind, Layer> layers_;
 };
 
-/// Every rank at the moment of its schedule when its activations are largest.
+/// Every rank at the moment of its schedule when its activations are largest. A schedule of
+/// forwards only has no gradients and no optimizer, and keeps the activations of the chunk that
+/// runs.
 std::vector<RankMemory> memory_of_ranks(const Scenario& scenario, const PlanSpec& plan,
                                         const Schedule& schedule);
 

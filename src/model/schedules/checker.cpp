@@ -60,15 +60,6 @@ Violation check_shape(const Schedule& schedule) {
   return std::nullopt;
 }
 
-bool has_backward(const Schedule& schedule) {
-  for (const std::vector<Step>& steps : schedule.ranks) {
-    for (const Step& step : steps) {
-      if (step.overlapped || step.first.pass != Pass::kForward) return true;
-    }
-  }
-  return false;
-}
-
 /// One rank's steps in their order.
 class RankChecker {
  public:

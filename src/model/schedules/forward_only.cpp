@@ -5,8 +5,7 @@ namespace pipecast {
 namespace {
 
 /// Forwards alone, as in an evaluation: micro-batches follow each other down the pipeline. No rank
-/// keeps activations for a backward; those of every micro-batch count as live, since nothing in the
-/// schedule ends them.
+/// keeps activations for a backward: one chunk is live, the one that runs.
 Schedule make_forward_only(const PipelineShape& shape) {
   require<ImpossiblePlan>(
       shape.ranks > 0 && shape.microbatches > 0,

@@ -17,7 +17,9 @@ void LiveChunks::finish(const Step& step) {
 
 void LiveChunks::finish(const ChunkPass& pass) {
   LaneChunks& lane = lanes_[static_cast<std::size_t>(pass.lane)];
-  if (pass.pass == Pass::kBackward || pass.pass == Pass::kBackwardInput) {
+  const bool last_use =
+      forward_only_ || pass.pass == Pass::kBackward || pass.pass == Pass::kBackwardInput;
+  if (last_use) {
     --lane.live;
     --live_;
   }
@@ -26,9 +28,10 @@ void LiveChunks::finish(const ChunkPass& pass) {
 }
 
 std::vector<int> peak_live_activations(const Schedule& schedule) {
+  const bool forward_only = !has_backward(schedule);
   std::vector<int> out;
   for (const std::vector<Step>& steps : schedule.ranks) {
-    LiveChunks chunks(schedule.lanes());
+    LiveChunks chunks(schedule.lanes(), forward_only);
     int peak = 0;
     for (const Step& step : steps) {
       chunks.start(step);
@@ -42,9 +45,10 @@ std::vector<int> peak_live_activations(const Schedule& schedule) {
 
 std::vector<Bytes> peak_live_bytes(const Schedule& schedule,
                                    const std::vector<StageBytes>& stages) {
+  const bool forward_only = !has_backward(schedule);
   std::vector<Bytes> out;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
-    LiveChunks chunks(schedule.lanes());
+    LiveChunks chunks(schedule.lanes(), forward_only);
     Bytes& peak = out.emplace_back();
     for (const Step& step : schedule.ranks[rank]) {
       chunks.start(step);

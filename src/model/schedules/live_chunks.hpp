@@ -9,14 +9,16 @@
 namespace pipecast {
 
 struct LaneChunks {
-  int live = 0;              ///< from the start of F to the end of B or Bi
+  int live = 0;  ///< from the start of F to the end of B or Bi; of F in a forward-only schedule
   int deferred_weights = 0;  ///< from the end of Bi to the end of W
 };
 
 /// Follows the steps of one rank.
 class LiveChunks {
  public:
-  explicit LiveChunks(int lanes) : lanes_(static_cast<std::size_t>(lanes)) {}
+  /// @param forward_only  whether the whole schedule has no backward
+  LiveChunks(int lanes, bool forward_only)
+      : lanes_(static_cast<std::size_t>(lanes)), forward_only_(forward_only) {}
 
   /// Both halves of a pair count while it runs.
   void start(const Step& step);
@@ -29,6 +31,7 @@ class LiveChunks {
   void finish(const ChunkPass& pass);
 
   std::vector<LaneChunks> lanes_;
+  bool forward_only_;
   int live_ = 0;
 };
 

@@ -63,6 +63,15 @@ std::vector<std::vector<StageHolder>> holders_of_stages(const Schedule& schedule
   return out;
 }
 
+bool has_backward(const Schedule& schedule) {
+  for (const std::vector<Step>& steps : schedule.ranks) {
+    for (const Step& step : steps) {
+      if (step.overlapped || step.first.pass != Pass::kForward) return true;
+    }
+  }
+  return false;
+}
+
 int ScheduleKind::stages_per_rank(const PipelineShape& shape) const {
   if (shape.virtual_stages == 0) return virtual_stages;
   require<ImpossiblePlan>(takes_virtual_stages || shape.virtual_stages == virtual_stages,

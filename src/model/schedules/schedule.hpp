@@ -72,6 +72,9 @@ struct StageHolder {
 /// Where the stages of every path are, [path][stage]: the inverse of Schedule::stage_of.
 std::vector<std::vector<StageHolder>> holders_of_stages(const Schedule& schedule);
 
+/// Whether it trains: a schedule without any backward is one of forwards only.
+bool has_backward(const Schedule& schedule);
+
 /// What a generator is asked for.
 struct PipelineShape {
   int ranks = 0;

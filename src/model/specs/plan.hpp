@@ -3,10 +3,13 @@
 #pragma once
 
 #include <array>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "model/schedules/schedule.hpp"
 #include "model/specs/phase.hpp"
 #include "model/specs/precision.hpp"
 
@@ -73,16 +76,20 @@ struct PlanSpec {
   int pp = 1;
   int ep = 1;
   int zero_stage = 0;
-  std::string schedule;
+  std::string schedule;            ///< a kind, or "file:PATH"
+  std::optional<int> vpp;          ///< virtual stages per rank; none: the schedule's own number
   std::string fallback_schedule;   ///< used where `schedule` cannot run with the step's
                                    ///< micro-batches; may be empty
   int micro_batch_size = 1;        ///< sequences
   int communication_sms = 0;       ///< SMs of the dispatch and combine kernels while they run; 0:
                                    ///< an engine beside the SMs moves the tokens
-  PipelineLayout pipeline_layout;  ///< resolved: pp stages
+  PipelineLayout pipeline_layout;  ///< resolved: pp x stages_per_rank() stages
   RecomputeSpec recompute;
   OverlapSpec overlap;
   PrecisionSpec precision;
+  /// What the file of `schedule` holds. Shared, because plans are copied for every variation of a
+  /// scenario and nobody changes it.
+  std::shared_ptr<const Schedule> schedule_from_file;
 };
 
 }  // namespace pipecast

@@ -312,10 +312,6 @@ class Column {
     sent_[slot_index(to, send.slot)] = engine_.now();
     senders_[static_cast<std::size_t>(send.rank * plan_.slots + send.slot)] = {rank_of(from),
                                                                                gpus_[from].step};
-    if (to == from) {
-      schedule_arrival(to, send.slot, engine_.now());
-      return;
-    }
     const Distance distance = distance_between(from, to);
     if (distance.same_node) {
       const Time sent = gpus_[from].local.reserve(engine_.now(), time_alone(distance));

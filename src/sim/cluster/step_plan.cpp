@@ -14,15 +14,15 @@ namespace {
 
 enum class MessageKind { kActivation, kGradient };
 
-/// Slots of one GPU: (direction, kind of message, micro-batch).
+/// Slots of one GPU: (lane that the message is for, its kind, micro-batch).
 class Slots {
  public:
   explicit Slots(const Schedule& schedule) {
     for (const int n : schedule.microbatches) microbatches_ = std::max(microbatches_, n);
-    count_ = static_cast<int>(schedule.microbatches.size()) * 2 * microbatches_;
+    count_ = schedule.lanes() * 2 * microbatches_;
   }
-  [[nodiscard]] int of(MessageKind kind, const ChunkPass& pass) const {
-    return (pass.lane * 2 + static_cast<int>(kind)) * microbatches_ + pass.microbatch;
+  [[nodiscard]] int of(MessageKind kind, int lane, int microbatch) const {
+    return (lane * 2 + static_cast<int>(kind)) * microbatches_ + microbatch;
   }
   [[nodiscard]] int count() const { return count_; }
 
@@ -30,18 +30,6 @@ class Slots {
   int microbatches_ = 0;
   int count_ = 0;
 };
-
-/// Ranks of every stage, by direction: the inverse of Schedule::stage_of.
-std::vector<std::vector<int>> ranks_of_stages(const Schedule& schedule) {
-  std::vector<std::vector<int>> out;
-  for (const std::vector<int>& stages : schedule.stage_of) {
-    auto& ranks = out.emplace_back(stages.size());
-    for (std::size_t rank = 0; rank < stages.size(); ++rank) {
-      ranks[static_cast<std::size_t>(stages[rank])] = static_cast<int>(rank);
-    }
-  }
-  return out;
-}
 
 TimeCategory category_of(const Step& step) {
   if (step.overlapped) return TimeCategory::kOverlapped;
@@ -71,7 +59,7 @@ class Planner {
         uneven_(uneven),
         folded_(folded),
         slots_(schedule),
-        rank_of_(ranks_of_stages(schedule)),
+        holders_(holders_of_stages(schedule)),
         out_(out) {
     out.slots = slots_.count();
     int before = 0;
@@ -102,27 +90,37 @@ class Planner {
   }
 
   [[nodiscard]] PlannedPass planned(std::size_t rank, const ChunkPass& pass) const {
-    return {.stage = stage_of(rank, pass),
-            .microbatch =
-                first_microbatch_[static_cast<std::size_t>(pass.lane)] + pass.microbatch};
+    return {
+        .stage = stage_of(rank, pass),
+        .microbatch = first_microbatch_[static_cast<std::size_t>(schedule_.path_of(pass.lane))] +
+                      pass.microbatch};
   }
 
   [[nodiscard]] int stage_of(std::size_t rank, const ChunkPass& pass) const {
     return schedule_.stage_of[static_cast<std::size_t>(pass.lane)][rank];
   }
 
+  /// Stages on one rank pass nothing over links: the order of its list is enough.
   void connect(std::size_t rank, const ChunkPass& pass, std::size_t which, PlannedStep& out) const {
     if (pass.pass == Pass::kBackwardWeight) return;
     const bool forward = pass.pass == Pass::kForward;
-    const auto& ranks = rank_of_[static_cast<std::size_t>(pass.lane)];
-    const int stages = static_cast<int>(ranks.size());
+    const MessageKind kind = forward ? MessageKind::kActivation : MessageKind::kGradient;
     const int stage = stage_of(rank, pass);
-    const int slot = slots_.of(forward ? MessageKind::kActivation : MessageKind::kGradient, pass);
-    const int from = forward ? stage - 1 : stage + 1;
-    const int to = forward ? stage + 1 : stage - 1;
-    if (from >= 0 && from < stages) out.needs[which] = slot;
-    if (to >= 0 && to < stages)
-      out.sends[which] = {.rank = ranks[static_cast<std::size_t>(to)], .slot = slot};
+    const StageHolder* const from = elsewhere(rank, pass, forward ? stage - 1 : stage + 1);
+    const StageHolder* const to = elsewhere(rank, pass, forward ? stage + 1 : stage - 1);
+    if (from != nullptr) out.needs[which] = slots_.of(kind, pass.lane, pass.microbatch);
+    if (to != nullptr) {
+      out.sends[which] = {.rank = to->rank, .slot = slots_.of(kind, to->lane, pass.microbatch)};
+    }
+  }
+
+  /// Who holds a stage of the pass's path; null if the path ends before it or the rank itself does.
+  [[nodiscard]] const StageHolder* elsewhere(std::size_t rank, const ChunkPass& pass,
+                                             int stage) const {
+    if (stage < 0 || stage >= schedule_.stages()) return nullptr;
+    const auto path = static_cast<std::size_t>(schedule_.path_of(pass.lane));
+    const StageHolder& holder = holders_[path][static_cast<std::size_t>(stage)];
+    return holder.rank == static_cast<int>(rank) ? nullptr : &holder;
   }
 
   int program_of(std::size_t rank, const Step& step) {
@@ -182,8 +180,8 @@ class Planner {
   bool uneven_;
   bool folded_;
   Slots slots_;
-  std::vector<int> first_microbatch_;  // of every direction
-  std::vector<std::vector<int>> rank_of_;
+  std::vector<int> first_microbatch_;  // of every path
+  std::vector<std::vector<StageHolder>> holders_;
   std::map<std::tuple<bool, Pass, std::vector<LayerKind>, std::vector<LayerKind>>, int> programs_;
   StepPlan& out_;
 };
@@ -248,19 +246,39 @@ BusiestLoad expected_busiest(const Scenario& scenario, const PlanSpec& plan, con
   return out;
 }
 
-/// Ranks that hold a common stage reduce its gradients together.
-std::vector<std::vector<int>> reduction_groups(const Schedule& schedule) {
-  std::map<std::vector<int>, std::vector<int>> by_stages;
+/// Ranks by the stages that they hold, each once: both directions of the middle rank of an odd
+/// pipeline share one. Ranks with the same stages reduce their gradients together.
+std::map<std::vector<int>, std::vector<int>> ranks_by_stages(const Schedule& schedule) {
+  std::map<std::vector<int>, std::vector<int>> out;
   for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
     std::vector<int> stages;
     stages.reserve(schedule.stage_of.size());
     for (const std::vector<int>& held : schedule.stage_of) stages.push_back(held[rank]);
     std::sort(stages.begin(), stages.end());
-    by_stages[stages].push_back(static_cast<int>(rank));
+    stages.erase(std::unique(stages.begin(), stages.end()), stages.end());
+    out[stages].push_back(static_cast<int>(rank));
   }
-  std::vector<std::vector<int>> groups;
-  for (auto& [stages, ranks] : by_stages) groups.push_back(std::move(ranks));
-  return groups;
+  return out;
+}
+
+void plan_optimizers(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
+                     StepPlan& out) {
+  out.trains = has_backward(schedule);
+  out.optimizer.resize(schedule.ranks.size());
+  const Placement placement(scenario.cluster, scenario.data_parallel());
+  for (const auto& [stages, ranks] : ranks_by_stages(schedule)) {
+    out.reduction_groups.push_back(ranks);
+    if (!out.trains) continue;
+    HeldParameters held;
+    for (const int stage : stages) {
+      held += parameters_of_stage(scenario.model,
+                                  plan.pipeline_layout[static_cast<std::size_t>(stage)], plan.ep);
+    }
+    const OptimizerPlan optimizer =
+        plan_optimizer(scenario, plan, held, static_cast<int>(ranks.size()), placement);
+    for (const int rank : ranks) out.optimizer[static_cast<std::size_t>(rank)] = optimizer;
+  }
+  if (out.trains) out.norm_all_reduce = all_reduce_latency(scenario.cluster);
 }
 
 }  // namespace
@@ -270,17 +288,6 @@ std::string_view name_of(TimeCategory category) {
       "forward",    "backward_input", "backward_full",         "backward_weight",
       "overlapped", "optimizer",      "communication_exposed", "bubble"};
   return kNames[static_cast<int>(category)];
-}
-
-ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
-  const auto& kinds = Registry<ScheduleKind>::instance();
-  const PipelineShape shape{.ranks = plan.pp, .microbatches = microbatches};
-  try {
-    return {plan.schedule, kinds.find(plan.schedule).make(shape)};
-  } catch (const ImpossiblePlan&) {
-    if (plan.fallback_schedule.empty()) throw;
-  }
-  return {plan.fallback_schedule, kinds.find(plan.fallback_schedule).make(shape)};
 }
 
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
@@ -298,20 +305,7 @@ StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedul
   out.busiest.statistics.nodes_per_token = routing.nodes_per_token;
   if (uneven && folded) out.busiest = expected_busiest(scenario, plan, out, *conditions.router);
   planner.run();
-  out.reduction_groups = reduction_groups(schedule);
-  out.optimizer.resize(schedule.ranks.size());
-  const Placement placement(scenario.cluster, scenario.data_parallel());
-  for (const std::vector<int>& group : out.reduction_groups) {
-    HeldParameters held;
-    for (const std::vector<int>& stages : schedule.stage_of) {
-      const auto stage = static_cast<std::size_t>(stages[static_cast<std::size_t>(group.front())]);
-      held += parameters_of_stage(scenario.model, plan.pipeline_layout[stage], plan.ep);
-    }
-    const OptimizerPlan optimizer =
-        plan_optimizer(scenario, plan, held, static_cast<int>(group.size()), placement);
-    for (const int rank : group) out.optimizer[static_cast<std::size_t>(rank)] = optimizer;
-  }
-  out.norm_all_reduce = all_reduce_latency(scenario.cluster);
+  plan_optimizers(scenario, plan, schedule, out);
   const std::int64_t tokens = plan.micro_batch_size * scenario.recipe.seq_length;
   out.message = stored_bytes(plan.precision.pipeline_transfer, tokens, scenario.model.hidden_size);
   out.routing = routing;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/routing/router.hpp"
+#include "model/schedules/plan_schedule.hpp"
 #include "model/schedules/schedule.hpp"
 #include "model/specs/scenario.hpp"
 #include "sim/cluster/exchange_plan.hpp"
@@ -67,7 +68,8 @@ struct OptimizerPlan {
 struct StepPlan {
   std::vector<ChunkProgram> programs;
   std::vector<std::vector<PlannedStep>> steps;  ///< [pipeline rank][position]
-  std::vector<OptimizerPlan> optimizer;         ///< [pipeline rank]
+  bool trains = true;                           ///< forwards alone update no parameter
+  std::vector<OptimizerPlan> optimizer;         ///< [pipeline rank]; nothing if it does not train
   std::vector<std::vector<int>>
       reduction_groups;      ///< pipeline ranks that reduce their gradients together
   int slots = 0;             ///< per GPU
@@ -82,15 +84,6 @@ struct StepPlan {
 
   [[nodiscard]] int ranks() const { return static_cast<int>(steps.size()); }
 };
-
-/// The schedule that a step of this many micro-batches uses: the plan's, or its fallback where that
-/// cannot run.
-/// @throws ImpossiblePlan if neither can
-struct ChosenSchedule {
-  std::string name;
-  Schedule schedule;
-};
-ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches);
 
 /// What a plan is made for.
 struct PlanConditions {

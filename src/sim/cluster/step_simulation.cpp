@@ -60,7 +60,7 @@ class StepEnd {
       }
       const auto first = static_cast<std::size_t>(members.front());
       const Time reduced = passed + plan_.optimizer[first].reduce_scatter;
-      if (trace != nullptr) {
+      if (trace != nullptr && plan_.trains) {
         for (const int rank : members)
           trace->chunks.push_back({rank, "reduce-scatter", passed, reduced});
       }
@@ -74,7 +74,7 @@ class StepEnd {
       const Time updated = agreed + optimizer.update;
       const Time gathered = updated + optimizer.all_gather;
       end_ = std::max(end_, gathered);
-      if (trace == nullptr) continue;
+      if (trace == nullptr || !plan_.trains) continue;
       trace->chunks.push_back({rank, "AdamW", agreed, updated});
       trace->chunks.push_back({rank, "all-gather", updated, gathered});
     }

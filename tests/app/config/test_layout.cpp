@@ -48,7 +48,7 @@ TEST_CASE("the automatic layout holds the model in order and spreads it evenly",
   CAPTURE(layers, dense, mtp, stages);
   const ModelSpec model = model_of(layers, dense, mtp);
   const PipelineLayout layout = automatic_layout(model, stages);
-  REQUIRE_NOTHROW(check_layout(layout, model, stages));
+  REQUIRE_NOTHROW(check_layout(layout, model, stages, 1));
   const std::int64_t tail = 1 + 2 * mtp;  // heads and MTP modules, all on the last stage
   std::int64_t least = layers;
   std::int64_t most = 0;

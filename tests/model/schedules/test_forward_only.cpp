@@ -2,6 +2,7 @@
 
 #include "kinds.hpp"
 #include "model/schedules/checker.hpp"
+#include "model/schedules/live_chunks.hpp"
 
 using namespace pipecast;
 
@@ -18,6 +19,7 @@ TEST_CASE("forward-only runs nothing but forwards and idles (p-1)F on every rank
     REQUIRE(steps.size() == static_cast<std::size_t>(microbatches));
     for (const Step& step : steps) REQUIRE(step.first.pass == Pass::kForward);
   }
+  for (const int live : peak_live_activations(schedule)) REQUIRE(live == 1);
   RandomDurations random(1);
   for (int i = 0; i < 5; ++i) {
     const PassDurations d = random.next();

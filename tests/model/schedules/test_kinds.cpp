@@ -15,6 +15,7 @@ TEST_CASE("the registry knows these schedules", "[schedule]") {
       "forward-only",  //
       "gpipe",         //
       "interleaved",   //
+      "searched",      //
       "v-half",        //
       "v-min",         //
       "zb-h1",         //

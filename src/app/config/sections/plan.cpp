@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <utility>
 
 #include "app/config/layout.hpp"
 #include "app/config/sections/sections.hpp"
 #include "base/registry.hpp"
 #include "base/text.hpp"
-#include "model/schedules/schedule.hpp"
+#include "model/schedules/plan_schedule.hpp"
 
 namespace pipecast::config {
 
@@ -53,10 +54,52 @@ void check_order(Fields& f, std::string_view key, const std::array<Phase, kPhase
   }
 }
 
-void check_schedule(Fields& f, std::string_view key, const std::string& name) {
+bool names_file(std::string_view schedule) {
+  return schedule.substr(0, kScheduleFile.size()) == kScheduleFile;
+}
+
+/// A kind of schedule, or a file, which is relative to the one that names it; on the command line
+/// to the working directory.
+struct ScheduleName {
+  std::string text;
+};
+
+Node read_value(const Node& in, const std::string& path, ScheduleName& out, const Range& range) {
+  Node shown = config::read_value(in, path, out.text, range);
+  if (!names_file(out.text)) return shown;
+  const std::string file = out.text.substr(kScheduleFile.size());
+  require_at(!file.empty(), in.origin, path, "names no file; expected file:PATH");
+  if (in.origin.source != nullptr && in.origin.line > 0) {
+    const std::filesystem::path named_in = *in.origin.source;
+    out.text = kScheduleFile;
+    out.text += (named_in.parent_path() / file).lexically_normal().string();
+    shown.text = out.text;
+  }
+  return shown;
+}
+
+Json value_schema(const ScheduleName*, const Range& range) {
+  const std::string* const text = nullptr;
+  return config::value_schema(text, range);
+}
+
+void check_schedule(Fields& f, std::string_view key, const std::string& name,
+                    std::string_view others = "") {
   const auto& registry = Registry<ScheduleKind>::instance();
-  f.check(registry.contains(name), key, "unknown schedule {}; known: {}", in_quotes(name),
-          join(registry.names()));
+  f.check(registry.contains(name), key, "unknown schedule {}; known: {}{}", in_quotes(name),
+          join(registry.names()), others);
+}
+
+void check_virtual_stages(Fields& f, const PlanSpec& plan) {
+  if (!plan.vpp) return;
+  f.check(!names_file(plan.schedule), "vpp",
+          "how many stages a rank has is in the file of the schedule; expected no vpp");
+  const auto& kinds = Registry<ScheduleKind>::instance();
+  if (!kinds.contains(plan.schedule)) return;
+  const ScheduleKind& kind = kinds.find(plan.schedule);
+  f.check(kind.takes_virtual_stages || *plan.vpp == kind.virtual_stages, "vpp",
+          "{} stages on a rank; schedule {} always has {}", *plan.vpp, plan.schedule,
+          kind.virtual_stages);
 }
 
 }  // namespace
@@ -171,8 +214,17 @@ void describe(Fields& f, PlanSpec& plan) {
   f.check(plan.zero_stage <= 1, "zero_stage",
           "{} shards gradients{} too, which is not simulated yet; expected 0 or 1", plan.zero_stage,
           plan.zero_stage == 3 ? " and parameters" : "");
-  f.required("schedule", plan.schedule, "pipeline schedule; see 'pipecast list schedules'");
-  check_schedule(f, "schedule", plan.schedule);
+  ScheduleName schedule;
+  f.required("schedule", schedule,
+             "pipeline schedule, see 'pipecast list schedules'; or file:PATH, relative to this "
+             "file");
+  plan.schedule = schedule.text;
+  if (!names_file(plan.schedule)) check_schedule(f, "schedule", plan.schedule, ", file:PATH");
+  f.maybe("vpp", plan.vpp,
+          "virtual stages per rank, for schedules that take a number of them; none: the "
+          "schedule's own number",
+          {.low = 1, .high = 256});
+  check_virtual_stages(f, plan);
   f.maybe("fallback_schedule", plan.fallback_schedule,
           "schedule of steps with too few micro-batches for `schedule`");
   if (!plan.fallback_schedule.empty())
