@@ -52,17 +52,17 @@ activations() {
 
 # Lab 3. Makespans as messages take longer, in parts of a rank's forward of 100 ticks.
 virtual_stages() {
-  printf '%-24s %8s %8s %8s %8s\n' 'ticks of a message' 0 5 10 20
+  printf '%-24s %8s %8s %8s %8s %8s\n' 'ticks of a message' 0 10 20 40 80
   while read -r name words; do
     read -r -a options <<<"$words"
     printf '%-24s' "$name"
-    for latency in 0 5 10 20; do
+    for latency in 0 10 20 40 80; do
       read -r makespan _ < <(study "${options[@]}" --ranks 8 --microbatches 16 --transfer-latency $latency)
       printf ' %8.0f' "$makespan"
     done
     printf '\n'
   done <<'LIST'
-1f1b --kind 1f1b --durations F=100,B=200
+1f1b,V=1 --kind 1f1b --durations F=100,B=200
 interleaved,V=2 --kind interleaved --virtual-stages 2 --durations F=50,B=100
 interleaved,V=4 --kind interleaved --virtual-stages 4 --durations F=25,B=50
 bfs,V=2 --kind bfs --virtual-stages 2 --durations F=50,B=100
@@ -185,6 +185,21 @@ copies() {
             sum["weights"] / 1e9, sum["gradients"] / 1e9, sum["optimizer"] / 1e9, most / 1e9
         }'
   done
+}
+
+# Prints times of schedules and holds their picture against one in docs/.
+picture() {
+  local file=$1 drawn
+  shift
+  drawn=$(mktemp)
+  "$PIPECAST" schedule "$@" --format svg >"$drawn"
+  if ! cmp -s "$drawn" "$file"; then
+    echo "$file: is not what the program draws; write it anew with: pipecast schedule $* --format svg >$file" >&2
+    rm -f "$drawn"
+    return 1
+  fi
+  rm -f "$drawn"
+  "$PIPECAST" schedule "$@" --format summary
 }
 
 # Where a step's time goes, and the time of every rank, as `pipecast run` shows it.
