@@ -5,12 +5,15 @@
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
 #include "app/config/load.hpp"
+#include "app/report/schedule_ascii.hpp"
 #include "app/report/schedule_report.hpp"
+#include "app/report/schedule_svg.hpp"
 #include "app/report/table.hpp"
 #include "app/schedule/pass_durations.hpp"
 #include "app/schedule/scenario_costs.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "model/schedules/plan_schedule.hpp"
 #include "model/schedules/text.hpp"
 
 namespace pipecast {
@@ -102,7 +105,7 @@ class CostSource {
   }
 
   [[nodiscard]] const LoadedScenario* loaded() const { return loaded_ ? &*loaded_ : nullptr; }
-  [[nodiscard]] ScheduleUnit unit() const {
+  [[nodiscard]] TimeUnit unit() const {
     constexpr double kMicrosecondsPerCount = 1e-6;
     if (loaded_) return {"us", kMicrosecondsPerCount};
     return {"ticks", 1.0 / static_cast<double>(parts())};
@@ -180,7 +183,7 @@ std::vector<std::string> kinds_of(const CommandLine& line, const CostSource& sou
 
 ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
                        const CostSource& source) {
-  const bool from_file = kind.rfind("file:", 0) == 0;
+  const bool from_file = kind.rfind(kScheduleFile, 0) == 0;
   require(from_file || (request.ranks > 0 && request.microbatches > 0),
           "{} needs a shape; expected --ranks P and --microbatches M", kind);
   const std::int64_t forwards =
@@ -206,18 +209,27 @@ std::string format_of(const CommandLine& line) {
 }
 
 nlohmann::ordered_json json_of(const std::vector<ComparedSchedule>& rows, bool compared,
-                               const ScheduleUnit& unit) {
+                               const TimeUnit& unit) {
   return compared ? comparison_json(rows, unit) : schedule_json(*rows.front().study, unit);
 }
 
 void show(const std::vector<ComparedSchedule>& rows, bool compared, const std::string& format,
-          const ScheduleUnit& unit) {
+          const TimeUnit& unit) {
   if (format == "json") {
     fmt::print("{}\n", json_of(rows, compared, unit).dump(2));
     return;
   }
   if (format == "summary" && compared) {
     fmt::print("{}", comparison_text(rows, unit));
+    return;
+  }
+  if (format == "svg") {
+    fmt::print("{}", schedule_svg(schedule_picture(rows, unit)));
+    return;
+  }
+  if (format == "ascii") {
+    const TextStyle style{.width = terminal_width(), .colours = colours_wanted()};
+    fmt::print("{}", schedule_ascii(schedule_picture(rows, unit), style));
     return;
   }
   for (const ComparedSchedule& row : rows) {

@@ -16,16 +16,16 @@ using Json = nlohmann::ordered_json;
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 /// With a digit behind the point unless it is whole.
-std::string shown(Duration d, const ScheduleUnit& unit) {
-  const double value = static_cast<double>(d.count()) * unit.per_count;
+std::string shown(Duration d, const TimeUnit& unit) {
+  const double value = static_cast<double>(d.count()) * unit.per_picosecond;
   const bool whole = value == std::round(value);
   return whole ? (value < 0 ? "-" : "") + grouped(std::abs(value)) : fmt::format("{:.1f}", value);
 }
-std::string shown(Time t, const ScheduleUnit& unit) { return shown(t - Time{}, unit); }
+std::string shown(Time t, const TimeUnit& unit) { return shown(t - Time{}, unit); }
 
-Json number(Duration d, const ScheduleUnit& unit) {
-  if (unit.per_count == 1) return d.count();
-  return static_cast<double>(d.count()) * unit.per_count;
+Json number(Duration d, const TimeUnit& unit) {
+  if (unit.per_picosecond == 1) return d.count();
+  return static_cast<double>(d.count()) * unit.per_picosecond;
 }
 
 template <class Values, class Convert>
@@ -51,7 +51,7 @@ std::string gibibytes(Bytes bytes) {
   return fmt::format("{:.2f}", static_cast<double>(bytes.count()) / kGiB);
 }
 
-std::string formula_text(const ScheduleStudy& study, const ScheduleUnit& unit) {
+std::string formula_text(const ScheduleStudy& study, const TimeUnit& unit) {
   if (!study.formula_value) return "none published";
   return fmt::format("{} = {} {}", study.formula, shown(*study.formula_value, unit), unit.name);
 }
@@ -62,13 +62,13 @@ int microbatches_of(const Schedule& schedule) {
   return out;
 }
 
-Json idle_json(const IdleTime& t, const ScheduleUnit& unit) {
+Json idle_json(const IdleTime& t, const TimeUnit& unit) {
   return {{"warm_up", number(t.warm_up, unit)},     {"steady", number(t.steady, unit)},
           {"drain", number(t.drain, unit)},         {"dependency", number(t.dependency, unit)},
           {"imbalance", number(t.imbalance, unit)}, {"transfer", number(t.transfer, unit)}};
 }
 
-Json fields(const ScheduleStudy& study, const ScheduleUnit& unit) {
+Json fields(const ScheduleStudy& study, const TimeUnit& unit) {
   const auto duration = [&](Duration d) { return number(d, unit); };
   Json out{{"kind", study.kind},
            {"ranks", study.schedule.ranks.size()},
@@ -80,6 +80,7 @@ Json fields(const ScheduleStudy& study, const ScheduleUnit& unit) {
            {"finish", list(study.timing.finish, [&](Time t) { return number(t - Time{}, unit); })},
            {"bubble", list(study.timing.bubble, duration)},
            {"bubble_formula", study.formula_value ? duration(*study.formula_value) : Json(nullptr)},
+           {"makespan_bound", duration(study.bound)},
            {"bubble_formula_text", study.formula.empty() ? Json(nullptr) : Json(study.formula)},
            {"peak_live_activations", study.timing.peak_live_activations},
            {"idle", list(study.idle, [&](const IdleTime& t) { return idle_json(t, unit); })},
@@ -93,16 +94,18 @@ Json fields(const ScheduleStudy& study, const ScheduleUnit& unit) {
 
 }  // namespace
 
-std::string schedule_text(const ScheduleStudy& study, const ScheduleUnit& unit) {
+std::string schedule_text(const ScheduleStudy& study, const TimeUnit& unit) {
   const ScheduleTiming& timing = study.timing;
   const Duration most = study.largest_bubble();
   std::string out = fmt::format(
       "{}: {} ranks, {} micro-batches, {} {}\n"
       "largest bubble {} {} ({} %); formula: {}\n"
+      "{} {} above the bound on every order of these passes\n"
       "{} of parameters; {}\n\n",
       study.kind, study.schedule.ranks.size(), microbatches_of(study.schedule),
       shown(timing.makespan, unit), unit.name, shown(most, unit), unit.name,
       percent(most, timing.makespan), formula_text(study, unit),
+      shown(timing.makespan - Time{} - study.bound, unit), unit.name,
       study.parameter_copies == 1 ? "one copy" : fmt::format("{} copies", study.parameter_copies),
       study.blocking_deadlock ? "blocking transfers lock: " + *study.blocking_deadlock
                               : "runs with blocking transfers");
@@ -126,7 +129,7 @@ std::string schedule_text(const ScheduleStudy& study, const ScheduleUnit& unit) 
   return out + table.text();
 }
 
-Json schedule_json(const ScheduleStudy& study, const ScheduleUnit& unit) {
+Json schedule_json(const ScheduleStudy& study, const TimeUnit& unit) {
   Json out{{"format", "pipecast-schedule/1"}};
   out.update(fields(study, unit));
   Json& lines = out["steps"] = Json::array();
@@ -143,7 +146,25 @@ Json schedule_json(const ScheduleStudy& study, const ScheduleUnit& unit) {
   return out;
 }
 
-std::string comparison_text(const std::vector<ComparedSchedule>& rows, const ScheduleUnit& unit) {
+SchedulePicture schedule_picture(const std::vector<ComparedSchedule>& rows, const TimeUnit& unit) {
+  SchedulePicture out{.unit = unit};
+  for (const ComparedSchedule& row : rows) {
+    if (!row.study) continue;
+    const ScheduleStudy& study = *row.study;
+    out.panels.push_back({.title = fmt::format("{}: {} {}, largest bubble {} {}", study.kind,
+                                               shown(study.timing.makespan, unit), unit.name,
+                                               shown(study.largest_bubble(), unit), unit.name),
+                          .schedule = study.schedule,
+                          .timing = study.timing});
+    if (out.title.empty()) {
+      out.title = fmt::format("{} ranks, {} micro-batches", study.schedule.ranks.size(),
+                              microbatches_of(study.schedule));
+    }
+  }
+  return out;
+}
+
+std::string comparison_text(const std::vector<ComparedSchedule>& rows, const TimeUnit& unit) {
   const bool bytes = std::any_of(rows.begin(), rows.end(), [](const ComparedSchedule& row) {
     return row.study && !row.study->peak_bytes.empty();
   });
@@ -183,7 +204,7 @@ std::string comparison_text(const std::vector<ComparedSchedule>& rows, const Sch
          impossible;
 }
 
-Json comparison_json(const std::vector<ComparedSchedule>& rows, const ScheduleUnit& unit) {
+Json comparison_json(const std::vector<ComparedSchedule>& rows, const TimeUnit& unit) {
   return {{"format", "pipecast-schedule-comparison/1"},
           {"rows", list(rows, [&](const ComparedSchedule& row) {
              return row.study ? fields(*row.study, unit)

@@ -5,15 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "app/report/schedule_picture.hpp"
 #include "app/schedule/schedule_study.hpp"
 
 namespace pipecast {
-
-/// What one count of a schedule's times is shown as.
-struct ScheduleUnit {
-  std::string name = "ticks";
-  double per_count = 1;
-};
 
 /// A kind of a comparison: its study, or why there is none.
 struct ComparedSchedule {
@@ -23,12 +18,15 @@ struct ComparedSchedule {
 };
 
 /// A table by rank below a line on the whole.
-std::string schedule_text(const ScheduleStudy& study, const ScheduleUnit& unit);
-nlohmann::ordered_json schedule_json(const ScheduleStudy& study, const ScheduleUnit& unit);
+std::string schedule_text(const ScheduleStudy& study, const TimeUnit& unit);
+nlohmann::ordered_json schedule_json(const ScheduleStudy& study, const TimeUnit& unit);
+
+/// A panel for each kind that is possible. The rows must outlive the picture.
+SchedulePicture schedule_picture(const std::vector<ComparedSchedule>& rows, const TimeUnit& unit);
 
 /// A line for each kind.
-std::string comparison_text(const std::vector<ComparedSchedule>& rows, const ScheduleUnit& unit);
+std::string comparison_text(const std::vector<ComparedSchedule>& rows, const TimeUnit& unit);
 nlohmann::ordered_json comparison_json(const std::vector<ComparedSchedule>& rows,
-                                       const ScheduleUnit& unit);
+                                       const TimeUnit& unit);
 
 }  // namespace pipecast

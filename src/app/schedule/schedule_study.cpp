@@ -3,25 +3,24 @@
 #include <algorithm>
 #include <numeric>
 
-#include "app/config/files.hpp"
+#include "app/config/load.hpp"
 #include "base/assert.hpp"
 #include "base/error.hpp"
 #include "model/schedules/checker.hpp"
-#include "model/schedules/text.hpp"
+#include "model/schedules/makespan_bound.hpp"
+#include "model/schedules/plan_schedule.hpp"
 
 namespace pipecast {
 namespace {
 
-constexpr std::string_view kFile = "file:";
-
-bool is_file(const std::string& kind) { return kind.rfind(kFile, 0) == 0; }
+bool is_file(const std::string& kind) { return kind.rfind(kScheduleFile, 0) == 0; }
 
 int microbatches_of(const Schedule& schedule) {
   return std::accumulate(schedule.microbatches.begin(), schedule.microbatches.end(), 0);
 }
 
 Schedule read_schedule(const std::string& kind, const ScheduleRequest& request) {
-  Schedule out = load_schedule(kind.substr(kFile.size()));
+  Schedule out = load_schedule(kind.substr(kScheduleFile.size()));
   const auto must_equal = [&](int asked, int there, std::string_view what) {
     require<ImpossiblePlan>(asked == 0 || asked == there, "{} has {} {}; asked for {}", kind, there,
                             what, asked);
@@ -75,17 +74,10 @@ ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& req
   out.virtual_stages = out.schedule.stages() / static_cast<int>(out.schedule.ranks.size());
   out.parameter_copies = out.schedule.paths();
   out.timing = time_schedule(out.schedule, costs.costs);
+  out.bound = makespan_bound(out.schedule, costs.costs, request.activation_limit);
   out.idle = classify_idle(out.schedule, costs.costs, out.timing);
   if (!costs.bytes.empty()) out.peak_bytes = peak_live_bytes(out.schedule, costs.bytes);
   out.blocking_deadlock = find_blocking_deadlock(out.schedule);
-  return out;
-}
-
-Schedule load_schedule(const std::string& path) {
-  const Schedule out = parse_schedule(config::read_file(path), path);
-  if (const auto violation = check_schedule(out)) {
-    throw Error(path + ": " + *violation);
-  }
   return out;
 }
 

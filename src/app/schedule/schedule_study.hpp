@@ -37,6 +37,7 @@ struct ScheduleStudy {
   ScheduleTiming timing;
   std::vector<IdleTime> idle;  ///< [rank]
   std::string formula;         ///< of the bubble; empty where none is published
+  Duration bound;              ///< makespan_bound() within the asked activation limit
   /// The formula at the mean duration of every pass.
   std::optional<Duration> formula_value;
   std::vector<Bytes> peak_bytes;                 ///< [rank]; empty where sizes are not known
@@ -53,9 +54,5 @@ struct ScheduleStudy {
 ///         step's work
 ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& request,
                              const CostsOf& costs_of);
-
-/// Reads, parses and checks a schedule in the text format.
-/// @throws Error
-Schedule load_schedule(const std::string& path);
 
 }  // namespace pipecast

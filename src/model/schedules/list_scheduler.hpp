@@ -1,7 +1,6 @@
 /// Makes a schedule by playing it: a rank that is free starts the best of what is ready.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "model/schedules/cost_table.hpp"
@@ -29,7 +28,7 @@ struct ListPolicy {
 };
 
 /// The schedule that the policy makes on an empty one's placement of a single path.
-/// @param placement  its stage map and micro-batches; in the lanes of a rank deeper stages later
+/// @param placement  its stage map and micro-batches; a rank's later lanes hold later stages
 Schedule make_list_schedule(const Schedule& placement, const CostTable& costs,
                             const ListPolicy& policy);
 

@@ -29,7 +29,7 @@ bool needs(const Step& later, const Step& earlier) {
 }
 
 bool keeps_limit(const std::vector<Step>& steps, int lanes, int limit) {
-  LiveChunks chunks(lanes);
+  LiveChunks chunks(lanes, /*forward_only=*/false);
   for (const Step& step : steps) {
     chunks.start(step);
     if (chunks.live() > limit) return false;

@@ -14,11 +14,13 @@ struct LocalSearchLimits {
   std::int64_t timed_steps = 0;  ///< work: steps of all schedules timed
 };
 
-/// Only a pass that ends where its successor on the longest chain starts can make a schedule
-/// longer. Takes random neighbours on the critical path out of their order: swaps two steps of a
-/// rank that run back to back, or brings the last step of such a block to its front or the first
-/// one to its end (Nowicki and Smutnicki 1996, for job shops), and keeps what is not longer.
-/// @param schedule  runs, without overlapped pairs that would be taken apart
+/// Only what is on a longest chain of steps, each starting where the one before ends, makes a
+/// schedule as long as it is. Changes steps that one rank runs back to back on such a chain: swaps
+/// two neighbours, brings one to the front or the end of the block (Nowicki and Smutnicki 1996, for
+/// job shops), or splits or joins a backward. Keeps what is not longer, and at first, less and
+/// less, what is little longer (simulated annealing).
+/// @param schedule  runs and keeps the limit; its overlapped pairs stay together
+/// @return the shortest found
 Schedule improve_locally(Schedule schedule, const ScheduleCosts& costs,
                          const LocalSearchLimits& limits, Random& random);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "base/error.hpp"
@@ -66,14 +67,14 @@ class Search {
   }
 
  private:
-  /// When passes are due, as in ListPolicy.
+  // When passes are due, as in ListPolicy.
   struct Order {
     Duration period{};
     std::vector<Duration> forward_due{};   // [stage]
     std::vector<Duration> backward_due{};  // [stage]
   };
 
-  /// Chains through the stages at mean durations, and the work of a micro-batch on a rank.
+  // Chains through the stages at mean durations, and the work of a micro-batch on a rank.
   void mean_durations() {
     const int stages = placement_.stages();
     const auto holders = holders_of_stages(placement_).front();
@@ -109,7 +110,7 @@ class Search {
     }
   }
 
-  /// Chunks of each rank: `per_rank` for every rank from here to the last, within the limit.
+  // Chunks of each rank: `per_rank` for every rank from here to the last, within the limit.
   std::vector<int> limits(double per_rank, int more) const {
     const int ranks = static_cast<int>(placement_.stage_of.front().size());
     std::vector<int> out;
@@ -168,8 +169,8 @@ class Search {
     }
   }
 
-  /// At which micro-batches can enter for long: a rank has the work of one to do, and its chunks
-  /// live for their round trips.
+  // At which micro-batches can enter for long: a rank has the work of one to do, and its chunks
+  // live for their round trips.
   Duration shortest_pace() const {
     Duration out = period_;
     for (std::size_t rank = 0; rank < placement_.ranks.size(); ++rank) {
@@ -188,7 +189,7 @@ class Search {
     return values;
   }
 
-  /// Random changes to the best policy; what is not longer is the next to change.
+  // Random changes to the best policy; what is not longer is the next to change.
   void improve_policy() {
     while (!done_listing()) {
       ListPolicy policy = policy_;
@@ -241,7 +242,7 @@ class Search {
     }
   }
 
-  /// Every registered order of the same placement that keeps the limit.
+  // Every registered order of the same placement that keeps the limit.
   void offer_registered(PipelineShape shape) {
     shape.virtual_stages = placement_.lanes();
     for (const std::string& name : Registry<ScheduleKind>::instance().names()) {

@@ -299,7 +299,9 @@ TEST_CASE("list names what is shipped", "[program]") {
                                       "what-if/native-tile-scaling",
                                       "what-if/no-overlap",
                                       "what-if/no-promotion"});
-  REQUIRE(names("schedules") == Names{"1f1b", "dualpipe"});
+  REQUIRE(names("schedules") == Names{"1f1b", "bfs", "chimera", "dualpipe", "dualpipev",
+                                      "forward-only", "gpipe", "interleaved", "searched", "v-half",
+                                      "v-min", "zb-h1", "zb-h2", "zb-v"});
 }
 
 TEST_CASE("the shipped calibrations are what their fit prints", "[program]") {

@@ -195,6 +195,7 @@ class Exhaustive {
 
 TEST_CASE("the searched schedule loses to no kind of its placement within the limit",
           "[schedule][property]") {
+  std::vector<double> above;  // the bound, as shares of it
   for (int i = 0; i < 200; ++i) {
     const PipelineShape shape = random_shape(i);
     CAPTURE(i, shape.ranks, shape.microbatches, shape.virtual_stages, shape.activation_limit);
@@ -202,7 +203,10 @@ TEST_CASE("the searched schedule loses to no kind of its placement within the li
     REQUIRE(check_schedule(searched) == std::nullopt);
     REQUIRE(most_live(searched) <= shape.activation_limit);
     const Duration takes = makespan(searched, shape.costs);
-    REQUIRE(takes >= makespan_bound(searched, shape.costs, shape.activation_limit));
+    const Duration bound = makespan_bound(searched, shape.costs, shape.activation_limit);
+    REQUIRE(takes >= bound);
+    above.push_back(static_cast<double>((takes - bound).count()) /
+                    static_cast<double>(bound.count()));
     const auto& kinds = Registry<ScheduleKind>::instance();
     for (const std::string& name : kinds.names()) {
       if (name == "searched") continue;
@@ -219,6 +223,10 @@ TEST_CASE("the searched schedule loses to no kind of its placement within the li
       if (comparable) REQUIRE(takes <= makespan(*other, shape.costs));
     }
   }
+  // How near the search comes, and how near the bound is: 4 % and 36 % when this was written.
+  std::sort(above.begin(), above.end());
+  CHECK(above[above.size() / 2] <= 0.06);
+  CHECK(above.back() <= 0.45);
 }
 
 TEST_CASE("no schedule is shorter than the bound of its placement", "[schedule][property]") {
