@@ -278,12 +278,27 @@ TEST_CASE("list names what is shipped", "[program]") {
   };
   using Names = std::vector<std::string>;
   REQUIRE(names("gpus") == Names{"a100", "h100", "h800"});
-  REQUIRE(names("models") == Names{"deepseek-v3", "tiny-moe"});
-  REQUIRE(names("scenarios") ==
-          Names{"deepseek-v3-h800", "tiny-moe-h100", "what-if/communication-coprocessor",
-                "what-if/double-infiniband", "what-if/full-precision-accumulation",
-                "what-if/h100-nvlink", "what-if/half-hbm", "what-if/native-tile-scaling",
-                "what-if/no-overlap", "what-if/no-promotion"});
+  REQUIRE(names("models") == Names{"deepseek-v3", "lab-moe", "tiny-moe"});
+  REQUIRE(names("scenarios") == Names{"deepseek-v3-h800",
+                                      "lab/01-bubble",
+                                      "lab/02-memory",
+                                      "lab/03-virtual-stages",
+                                      "lab/04-split-backward",
+                                      "lab/05-zero-bubble-v",
+                                      "lab/06-overlap",
+                                      "lab/07-two-copies",
+                                      "lab/08-chimera",
+                                      "lab/09-unequal-stages",
+                                      "lab/10-where-the-time-goes",
+                                      "tiny-moe-h100",
+                                      "what-if/communication-coprocessor",
+                                      "what-if/double-infiniband",
+                                      "what-if/full-precision-accumulation",
+                                      "what-if/h100-nvlink",
+                                      "what-if/half-hbm",
+                                      "what-if/native-tile-scaling",
+                                      "what-if/no-overlap",
+                                      "what-if/no-promotion"});
   REQUIRE(names("schedules") == Names{"1f1b", "bfs", "chimera", "dualpipe", "dualpipev",
                                       "forward-only", "gpipe", "interleaved", "searched", "v-half",
                                       "v-min", "zb-h1", "zb-h2", "zb-v"});
