@@ -15,10 +15,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-/// With a digit behind the point unless it is whole.
+/// With a digit behind the point unless it is whole or large.
 std::string shown(Duration d, const TimeUnit& unit) {
   const double value = static_cast<double>(d.count()) * unit.per_picosecond;
-  const bool whole = value == std::round(value);
+  constexpr double kLarge = 1e3;
+  const bool whole = value == std::round(value) || std::abs(value) >= kLarge;
   return whole ? (value < 0 ? "-" : "") + grouped(std::abs(value)) : fmt::format("{:.1f}", value);
 }
 std::string shown(Time t, const TimeUnit& unit) { return shown(t - Time{}, unit); }
