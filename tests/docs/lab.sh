@@ -22,6 +22,9 @@ study() {
 
 number() { sed -n "s/^ *\"$1\": \([-0-9.e]*\),*\$/\1/p" <<<"$2" | head -1; }
 
+# What there is.
+scenarios() { "$PIPECAST" list scenarios | grep '^lab/'; }
+
 # Lab 1. The bubble of GPipe as micro-batches grow.
 microbatches() {
   printf '%13s %14s %14s %14s\n' 'micro-batches' '(p-1)/(M+p-1)' 'equal stages' 'the scenario'
