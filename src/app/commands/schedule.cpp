@@ -113,7 +113,7 @@ class CostSource {
 
   /// @param ranks  that share the stages
   [[nodiscard]] StageCosts of(int stages, int microbatches, int ranks) const {
-    if (loaded_) return stage_costs(loaded_->scenario, stages);
+    if (loaded_) return scenario_costs(loaded_->scenario, stages);
     const auto n = static_cast<int>(by_stage_.size());
     require(n == 0 || stages % n == 0, "--stage-factors: {} factors for {} stages", n, stages);
     require(by_microbatch_.empty() || by_microbatch_.size() == index(microbatches),

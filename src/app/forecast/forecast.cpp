@@ -12,6 +12,8 @@
 #include "app/forecast/assumptions.hpp"
 #include "app/tables/routing_trace.hpp"
 #include "model/arithmetic/flops.hpp"
+#include "model/schedules/plan_schedule.hpp"
+#include "sim/cluster/stage_costs.hpp"
 #include "sim/network/fabric_slowdown.hpp"
 
 namespace pipecast {
@@ -362,7 +364,8 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   phase.plan = plan;
   StepForecast out;
   out.microbatches = microbatches_of(phase, global_batch);
-  const ChosenSchedule chosen = choose_schedule(plan, out.microbatches);
+  const ChosenSchedule chosen = choose_schedule(
+      plan, out.microbatches, [&] { return stage_costs(phase, plan, routing.even); });
   out.schedule = chosen.name;
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
   out.plan = plan_step(

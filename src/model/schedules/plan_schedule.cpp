@@ -21,12 +21,16 @@ Schedule schedule_from_file(const PlanSpec& plan, int microbatches) {
   return given;
 }
 
-Schedule own_schedule(const PlanSpec& plan, int microbatches) {
+Schedule own_schedule(const PlanSpec& plan, int microbatches,
+                      const std::function<ScheduleCosts()>& costs_of) {
   if (plan.schedule_from_file != nullptr) return schedule_from_file(plan, microbatches);
-  return kinds()
-      .find(plan.schedule)
-      .make(
-          {.ranks = plan.pp, .microbatches = microbatches, .virtual_stages = plan.vpp.value_or(0)});
+  const ScheduleKind& kind = kinds().find(plan.schedule);
+  PipelineShape shape{.ranks = plan.pp,
+                      .microbatches = microbatches,
+                      .virtual_stages = plan.vpp.value_or(0),
+                      .activation_limit = plan.activation_limit.value_or(0)};
+  if (kind.searches && costs_of) shape.costs = costs_of();
+  return kind.make(shape);
 }
 
 bool can_hold(const ScheduleKind& kind, int stages) {
@@ -64,9 +68,10 @@ int stages_per_rank(const PlanSpec& plan) {
       .stages_per_rank({.ranks = plan.pp, .virtual_stages = plan.vpp.value_or(0)});
 }
 
-ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches) {
+ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches,
+                               const std::function<ScheduleCosts()>& costs_of) {
   try {
-    return {plan.schedule, own_schedule(plan, microbatches)};
+    return {plan.schedule, own_schedule(plan, microbatches, costs_of)};
   } catch (const ImpossiblePlan& why) {
     if (plan.fallback_schedule.empty()) throw;
     return {plan.fallback_schedule, fallback_schedule(plan, microbatches, why)};

@@ -1,6 +1,7 @@
 /// From the keys of a plan to its schedule.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,10 @@ struct ChosenSchedule {
 /// own number of micro-batches alone.
 /// @throws ImpossiblePlan if neither can; a fallback needs as many stages per rank as the layout
 ///         was made for
-ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches);
+/// @param costs_of  of the layout's stages, asked for if the schedule is searched; none: every F,
+/// Bi
+///                  and W takes as long
+ChosenSchedule choose_schedule(const PlanSpec& plan, int microbatches,
+                               const std::function<ScheduleCosts()>& costs_of = {});
 
 }  // namespace pipecast

@@ -99,6 +99,7 @@ struct ScheduleKind {
   std::string_view description{};     ///< one line for `pipecast list schedules`
   int virtual_stages = 1;             ///< stages of a path on one rank
   bool takes_virtual_stages = false;  ///< whether a shape may ask for another number of them
+  bool searches = false;  ///< whether it works with a shape's costs and activation limit
 
   /// @throws ImpossiblePlan if the shape asks for a number that the kind does not have
   [[nodiscard]] int stages_per_rank(const PipelineShape& shape) const;

@@ -319,7 +319,8 @@ const ScheduleKind kKind{
     .description =
         "F, Bi and W ordered for given durations and an activation limit; any ranks and "
         "micro-batches, 1 or 2 (a V) virtual stages",
-    .takes_virtual_stages = true};
+    .takes_virtual_stages = true,
+    .searches = true};
 
 /// A search among list schedules, refined by changes on the critical path; also takes every
 /// registered kind of the same placement that keeps the limit, so that it loses to none.

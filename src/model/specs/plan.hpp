@@ -76,7 +76,8 @@ struct PlanSpec {
   int pp = 1;
   int ep = 1;
   int zero_stage = 0;
-  std::string schedule;            ///< a kind, or "file:PATH"
+  std::string schedule;                 ///< a kind, or "file:PATH"
+  std::optional<int> activation_limit;  ///< most live chunks on a rank, for a searched schedule
   std::optional<int> vpp;          ///< virtual stages per rank; none: the schedule's own number
   std::string fallback_schedule;   ///< used where `schedule` cannot run with the step's
                                    ///< micro-batches; may be empty

@@ -89,6 +89,17 @@ TEST_CASE("a layout with too few stages for the schedule says what helps", "[con
                       "expected 4, or auto (--set plan.pipeline_layout=auto)"));
 }
 
+TEST_CASE("only a searched schedule takes an activation limit", "[config][schedule]") {
+  const auto limit = [](const std::vector<std::string>& sets) {
+    return load_with({{"here/scenario.yaml", kTiny}}, sets).scenario.plan.activation_limit;
+  };
+  REQUIRE_FALSE(limit({}));
+  REQUIRE(limit({"plan.schedule=searched", "plan.activation_limit=3"}) == 3);
+  REQUIRE_THROWS_WITH(limit({"plan.activation_limit=3"}),
+                      "--set plan.activation_limit=3: plan.activation_limit: schedule dualpipe is "
+                      "not searched, so nothing can be limited; expected none");
+}
+
 TEST_CASE("vpp is the kind's own number where it is left out or null", "[config][schedule]") {
   const auto vpp = [](const std::vector<std::string>& sets) {
     return load_with({{"here/scenario.yaml", kTiny}}, sets).scenario.plan.vpp;

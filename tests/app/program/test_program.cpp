@@ -41,7 +41,7 @@ TEST_CASE("without a command the program explains itself and fails", "[program]"
 
 TEST_CASE("every command has help and knows its version", "[program]") {
   const auto* const command = GENERATE("chunk", "compare", "kernel", "run", "model", "network",
-                                       "routing", "schema", "list", "validate");
+                                       "routing", "schedule", "schema", "list", "validate");
   CAPTURE(command);
   const Outcome help = run_program(std::string(command) + " --help");
   REQUIRE(help.code == 0);

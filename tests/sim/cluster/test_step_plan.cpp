@@ -7,6 +7,29 @@
 using namespace pipecast;
 using namespace pipecast::testing;
 
+TEST_CASE("a searched schedule is ordered for the costs of its stages", "[step]") {
+  PlanSpec plan;
+  plan.pp = 2;
+  plan.schedule = "searched";
+  plan.activation_limit = 2;
+  ScheduleCosts costs;
+  for (const int slow : {1, 3}) {
+    costs.passes.push_back({.forward = Duration(10 * slow),
+                            .backward = Duration(25 * slow),
+                            .backward_input = Duration(15 * slow),
+                            .backward_weight = Duration(10 * slow),
+                            .overlapped = Duration(35 * slow)});
+  }
+  const Schedule chosen = choose_schedule(plan, 6, [&] { return costs; }).schedule;
+  const Schedule searched =
+      Registry<ScheduleKind>::instance()
+          .find("searched")
+          .make({.ranks = 2, .microbatches = 6, .costs = costs, .activation_limit = 2});
+  REQUIRE(chosen.ranks == searched.ranks);
+  plan.schedule = "1f1b";
+  REQUIRE_NOTHROW(choose_schedule(plan, 6, []() -> ScheduleCosts { throw Error("not asked"); }));
+}
+
 TEST_CASE("the plan's schedule runs where it can, its fallback where it cannot", "[plan]") {
   const PlanSpec plan = tiny().plan;  // four ranks, dualpipe with 1f1b to fall back on
   REQUIRE(choose_schedule(plan, 8).name == "dualpipe");

@@ -83,6 +83,11 @@ Json value_schema(const ScheduleName*, const Range& range) {
   return config::value_schema(text, range);
 }
 
+bool searches(const std::string& schedule) {
+  const auto& registry = Registry<ScheduleKind>::instance();
+  return registry.contains(schedule) && registry.find(schedule).searches;
+}
+
 void check_schedule(Fields& f, std::string_view key, const std::string& name,
                     std::string_view others = "") {
   const auto& registry = Registry<ScheduleKind>::instance();
@@ -220,6 +225,11 @@ void describe(Fields& f, PlanSpec& plan) {
              "file");
   plan.schedule = schedule.text;
   if (!names_file(plan.schedule)) check_schedule(f, "schedule", plan.schedule, ", file:PATH");
+  f.maybe("activation_limit", plan.activation_limit,
+          "most live chunks on a rank, for a searched schedule; null: as many as 1F1B keeps",
+          {.low = 1, .high = 1'000'000});
+  f.check(!plan.activation_limit || searches(plan.schedule), "activation_limit",
+          "schedule {} is not searched, so nothing can be limited; expected none", plan.schedule);
   f.maybe("vpp", plan.vpp,
           "virtual stages per rank, for schedules that take a number of them; none: the "
           "schedule's own number",
