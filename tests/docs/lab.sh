@@ -22,6 +22,9 @@ study() {
 
 number() { sed -n "s/^ *\"$1\": \([-0-9.e]*\),*\$/\1/p" <<<"$2" | head -1; }
 
+# What there is.
+scenarios() { "$PIPECAST" list scenarios | grep '^lab/'; }
+
 # Lab 1. The bubble of GPipe as micro-batches grow.
 microbatches() {
   printf '%13s %14s %14s %14s\n' 'micro-batches' '(p-1)/(M+p-1)' 'equal stages' 'the scenario'
@@ -121,7 +124,7 @@ shares() {
   for p in 4 8 16 32 64; do
     printf '%-6d' $p
     for kind in zb-v v-half v-min; do
-      read -r _ _ _ live _ < <(study --kind $kind --ranks $p --microbatches $((3 * p)))
+      read -r _ _ _ live _ < <(study --kind $kind --ranks $p --microbatches $((2 * p)))
       awk -v live="$live" -v p=$p 'BEGIN { printf " %10.3f", live / (2 * p) }'
     done
     printf '\n'
@@ -202,6 +205,9 @@ picture() {
   "$PIPECAST" schedule "$@" --format summary
 }
 
+# The first lines of a summary: makespan, bubble, and how far it is above a bound.
+bound() { "$PIPECAST" schedule "$@" --format summary | sed -n 1,3p; }
+
 # Where a step's time goes, and the time of every rank, as `pipecast run` shows it.
 step() {
   "$PIPECAST" run "$@" | sed -n '/^where the step goes/,/^$/p; /^rank  memory/,/^Each GPU/p'
@@ -227,6 +233,8 @@ causes() {
   without 'balanced routing' $routing
   without 'no slow GPU' $slow
   without 'layers laid out by pipecast' $even
+  without 'such a layout, no slow GPU' $even $slow
+  without 'such a layout, 400 Gb/s' $even $nic
   without 'all four' $nic $routing $slow $even
 }
 
