@@ -55,7 +55,9 @@ void declare_options(CommandLine& line) {
        "scenario")  //
       ("format", text("F"),
        "text: the passes of every rank (the default); summary: times, idle times and memory (the "
-       "default where a time, --from or --compare is given); ascii, svg: a picture; json");
+       "default where a time, --from or --compare is given); ascii, svg: a picture; json")  //
+      ("svg", text("FILE"), "draw the picture into a file, whatever the format")            //
+      ("width", number("N"), "letters of a line of --format ascii (default: the terminal's)");
 }
 
 std::int64_t ticks(const CommandLine& line, const std::string& option) {
@@ -214,7 +216,7 @@ nlohmann::ordered_json json_of(const std::vector<ComparedSchedule>& rows, bool c
 }
 
 void show(const std::vector<ComparedSchedule>& rows, bool compared, const std::string& format,
-          const TimeUnit& unit) {
+          const TimeUnit& unit, std::size_t width) {
   if (format == "json") {
     fmt::print("{}\n", json_of(rows, compared, unit).dump(2));
     return;
@@ -228,7 +230,7 @@ void show(const std::vector<ComparedSchedule>& rows, bool compared, const std::s
     return;
   }
   if (format == "ascii") {
-    const TextStyle style{.width = terminal_width(), .colours = colours_wanted()};
+    const TextStyle style{.width = width, .colours = colours_wanted()};
     fmt::print("{}", schedule_ascii(schedule_picture(rows, unit), style));
     return;
   }
@@ -243,12 +245,23 @@ void show(const std::vector<ComparedSchedule>& rows, bool compared, const std::s
   }
 }
 
+std::size_t width_of(const CommandLine& line) {
+  constexpr int kLeast = 40;
+  constexpr int kMost = 10'000;
+  if (!line.has("width")) return terminal_width();
+  const int width = line.get<int>("width");
+  require(width >= kLeast && width <= kMost, "--width: {} is not within {} and {}", width, kLeast,
+          kMost);
+  return static_cast<std::size_t>(width);
+}
+
 int run_schedule(const std::vector<std::string>& arguments) {
   CommandLine line("schedule --kind K --ranks P --microbatches M [options]",
                    "Generates, times, draws and compares pipeline schedules.");
   declare_options(line);
   if (!line.parse(arguments)) return 0;
   const std::string format = format_of(line);
+  const std::size_t width = width_of(line);
   const CostSource source(line);
   if (line.has("print-config")) {
     fmt::print("{}", print_config(*source.loaded()));
@@ -269,7 +282,9 @@ int run_schedule(const std::vector<std::string>& arguments) {
   const bool any = std::any_of(rows.begin(), rows.end(),
                                [](const ComparedSchedule& row) { return row.study.has_value(); });
   require<ImpossiblePlan>(any, "none of the schedules is possible: {}", rows.front().reason);
-  if (line.talks()) show(rows, compared, format, source.unit());
+  if (line.talks()) show(rows, compared, format, source.unit(), width);
+  if (line.has("svg"))
+    write_file(line.text("svg"), schedule_svg(schedule_picture(rows, source.unit())));
   if (line.has("json")) line.write_json(json_of(rows, compared, source.unit()));
   return 0;
 }

@@ -80,7 +80,7 @@ bool colours_wanted() {
 
 std::size_t terminal_width() {
   constexpr std::size_t kDefault = 100;
-  constexpr std::size_t kLeast = 60;
+  constexpr std::size_t kLeast = 40;
   constexpr std::size_t kMost = 240;
   winsize size{};
   const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;

@@ -52,6 +52,7 @@ Predictions::Predictions(Subjects subjects) : subjects_(std::move(subjects)) {
   add_model("deepseek-v2", subjects_.deepseek_v2);
   for (const auto& [name, model] : subjects_.dense_models) add_dense_model(name, model);
   add_schedule("1f1b");
+  add_schedule("zb-h1");
   add_schedule("dualpipe");
   add_run();
   // Endpoints of the published table; Slim Fly's follow from its q.
