@@ -5,6 +5,7 @@
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
 #include "app/config/load.hpp"
+#include "app/forecast/forecast.hpp"
 #include "app/report/schedule_ascii.hpp"
 #include "app/report/schedule_report.hpp"
 #include "app/report/schedule_svg.hpp"
@@ -24,8 +25,8 @@ namespace po = boost::program_options;
 
 constexpr int kMostRanks = 4'096;
 constexpr int kMostMicrobatches = 100'000;
-constexpr std::int64_t kMostForwards = 10'000'000;  // of all ranks: some gigabytes
-constexpr std::int64_t kMostTicks = 100'000'000;    // of one pass; so many passes fit a Duration
+constexpr std::int64_t kMostForwards = 2'000'000;  // of all stages: with backwards about a gigabyte
+constexpr std::int64_t kMostTicks = 10'000'000;    // of one pass; so many passes fit a Duration
 /// A comparison counts in these parts of a tick, so that most numbers of chunks divide one.
 constexpr std::int64_t kPartsOfTick = 2'520;
 
@@ -40,7 +41,8 @@ void declare_options(CommandLine& line) {
       ("microbatches", number("M"), "micro-batches of a step, all directions together")          //
       ("virtual-stages", number("V"), "chunks of the model on a rank, for kinds with a choice")  //
       ("activation-limit", number("N"),
-       "most live chunks on a rank, for the searched kind (default: as many as 1F1B keeps)")  //
+       "most live chunks on a rank; the searched kind keeps to it (its default: as many as 1F1B "
+       "keeps), other kinds are refused if they do not")  //
       ("durations", text("F=10,B=30,Bi=18,W=12,FB=34"),
        "ticks of a forward, a backward, its two parts, and of a forward beside a backward: of one "
        "chunk, with --compare of a rank's whole share of the model, which kinds with V chunks "
@@ -62,9 +64,9 @@ void declare_options(CommandLine& line) {
 
 std::int64_t ticks(const CommandLine& line, const std::string& option) {
   if (!line.has(option)) return 0;
-  constexpr std::int64_t kMost = 1'000'000'000;
+  constexpr std::int64_t kMost = 1'000'000;
   const std::string text = line.text(option);
-  const bool digits = !text.empty() && text.size() <= 10 &&
+  const bool digits = !text.empty() && text.size() <= 7 &&
                       text.find_first_not_of("0123456789") == std::string::npos;
   const std::int64_t value = digits ? std::stoll(text) : -1;
   require(value >= 0 && value <= kMost, "--{}: got '{}'; expected whole ticks from 0 to {}", option,
@@ -164,12 +166,17 @@ ScheduleRequest request_of(const CommandLine& line, const CostSource& source) {
       .microbatches = positive(line, "microbatches", kMostMicrobatches),
       .virtual_stages = positive(line, "virtual-stages", kMostRanks),
       .activation_limit = positive(line, "activation-limit", kMostMicrobatches * kMostRanks)};
-  if (source.loaded() != nullptr) {
-    const Scenario& scenario = source.loaded()->scenario;
-    require(out.ranks == 0, "--ranks and --from exclude each other; expected --set plan.pp={}",
-            out.ranks);
-    out.ranks = scenario.plan.pp;
-    if (out.microbatches == 0) out.microbatches = microbatches_of_step(scenario);
+  if (source.loaded() == nullptr) return out;
+  const Scenario& scenario = source.loaded()->scenario;
+  const PlanSpec& plan = main_phase(scenario.recipe).plan;
+  require(out.ranks == 0, "--ranks and --from exclude each other; expected --set plan.pp={}",
+          out.ranks);
+  out.ranks = plan.pp;
+  if (out.microbatches == 0) out.microbatches = microbatches_of_step(scenario);
+  const bool own_kind = !line.has("kind") && !line.has("compare");
+  if (own_kind && out.virtual_stages == 0) out.virtual_stages = plan.vpp.value_or(0);
+  if (own_kind && out.activation_limit == 0) {
+    out.activation_limit = plan.activation_limit.value_or(0);
   }
   return out;
 }
@@ -180,7 +187,7 @@ std::vector<std::string> kinds_of(const CommandLine& line, const CostSource& sou
   if (line.has("kind")) return {line.text("kind")};
   require(source.loaded() != nullptr,
           "a schedule needs a kind; expected --kind K or --compare K,K");
-  return {source.loaded()->scenario.plan.schedule};
+  return {main_phase(source.loaded()->scenario.recipe).plan.schedule};
 }
 
 ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
@@ -188,11 +195,11 @@ ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
   const bool from_file = kind.rfind(kScheduleFile, 0) == 0;
   require(from_file || (request.ranks > 0 && request.microbatches > 0),
           "{} needs a shape; expected --ranks P and --microbatches M", kind);
-  const std::int64_t forwards =
-      std::int64_t{request.ranks} * request.microbatches * std::max(1, request.virtual_stages);
-  require(forwards <= kMostForwards, "{} forwards on {} ranks; expected at most {}", forwards,
-          request.ranks, kMostForwards);
   return study_schedule(kind, request, [&](int stages, int microbatches, int ranks) {
+    const std::int64_t forwards = std::int64_t{stages} * microbatches;
+    require(forwards <= kMostForwards,
+            "{} micro-batches on {} stages are {} forwards; expected at most {}", microbatches,
+            stages, forwards, kMostForwards);
     return source.of(stages, microbatches, ranks);
   });
 }

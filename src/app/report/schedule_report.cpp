@@ -57,12 +57,6 @@ std::string formula_text(const ScheduleStudy& study, const TimeUnit& unit) {
   return fmt::format("{} = {} {}", study.formula, shown(*study.formula_value, unit), unit.name);
 }
 
-int microbatches_of(const Schedule& schedule) {
-  int out = 0;
-  for (const int n : schedule.microbatches) out += n;
-  return out;
-}
-
 Json idle_json(const IdleTime& t, const TimeUnit& unit) {
   return {{"warm_up", number(t.warm_up, unit)},     {"steady", number(t.steady, unit)},
           {"drain", number(t.drain, unit)},         {"dependency", number(t.dependency, unit)},
@@ -73,7 +67,7 @@ Json fields(const ScheduleStudy& study, const TimeUnit& unit) {
   const auto duration = [&](Duration d) { return number(d, unit); };
   Json out{{"kind", study.kind},
            {"ranks", study.schedule.ranks.size()},
-           {"microbatches", microbatches_of(study.schedule)},
+           {"microbatches", study.schedule.all_microbatches()},
            {"virtual_stages", study.virtual_stages},
            {"parameter_copies", study.parameter_copies},
            {"unit", unit.name},
@@ -103,7 +97,7 @@ std::string schedule_text(const ScheduleStudy& study, const TimeUnit& unit) {
       "largest bubble {} {} ({} %); formula: {}\n"
       "{} {} above the bound on every order of these passes\n"
       "{} of parameters; {}\n\n",
-      study.kind, study.schedule.ranks.size(), microbatches_of(study.schedule),
+      study.kind, study.schedule.ranks.size(), study.schedule.all_microbatches(),
       shown(timing.makespan, unit), unit.name, shown(most, unit), unit.name,
       percent(most, timing.makespan), formula_text(study, unit),
       shown(timing.makespan - Time{} - study.bound, unit), unit.name,
@@ -159,7 +153,7 @@ SchedulePicture schedule_picture(const std::vector<ComparedSchedule>& rows, cons
                           .timing = study.timing});
     if (out.title.empty()) {
       out.title = fmt::format("{} ranks, {} micro-batches", study.schedule.ranks.size(),
-                              microbatches_of(study.schedule));
+                              study.schedule.all_microbatches());
     }
   }
   return out;

@@ -1,7 +1,6 @@
 #include "app/schedule/schedule_study.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "app/config/load.hpp"
 #include "base/assert.hpp"
@@ -15,10 +14,6 @@ namespace {
 
 bool is_file(const std::string& kind) { return kind.rfind(kScheduleFile, 0) == 0; }
 
-int microbatches_of(const Schedule& schedule) {
-  return std::accumulate(schedule.microbatches.begin(), schedule.microbatches.end(), 0);
-}
-
 Schedule read_schedule(const std::string& kind, const ScheduleRequest& request) {
   Schedule out = load_schedule(kind.substr(kScheduleFile.size()));
   const auto must_equal = [&](int asked, int there, std::string_view what) {
@@ -26,7 +21,7 @@ Schedule read_schedule(const std::string& kind, const ScheduleRequest& request) 
                             what, asked);
   };
   must_equal(request.ranks, static_cast<int>(out.ranks.size()), "ranks");
-  must_equal(request.microbatches, microbatches_of(out), "micro-batches");
+  must_equal(request.microbatches, out.all_microbatches(), "micro-batches");
   return out;
 }
 
@@ -52,9 +47,10 @@ ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& req
   ScheduleStudy out;
   out.kind = kind;
   StageCosts costs;
+  int limit = request.activation_limit;
   if (is_file(kind)) {
     out.schedule = read_schedule(kind, request);
-    costs = costs_of(out.schedule.stages(), microbatches_of(out.schedule),
+    costs = costs_of(out.schedule.stages(), out.schedule.all_microbatches(),
                      static_cast<int>(out.schedule.ranks.size()));
   } else {
     const ScheduleKind& entry = Registry<ScheduleKind>::instance().find(kind);
@@ -64,6 +60,7 @@ ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& req
                         .activation_limit = request.activation_limit};
     costs = costs_of(shape.ranks * entry.stages_per_rank(shape), shape.microbatches, shape.ranks);
     shape.costs = costs.costs;
+    if (entry.searches && limit == 0) limit = shape.ranks * entry.stages_per_rank(shape);
     out.schedule = entry.make(shape);
     PIPECAST_ASSERT(!check_schedule(out.schedule) && "a generator made what does not run");
     out.formula = entry.bubble.text;
@@ -74,7 +71,10 @@ ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& req
   out.virtual_stages = out.schedule.stages() / static_cast<int>(out.schedule.ranks.size());
   out.parameter_copies = out.schedule.paths();
   out.timing = time_schedule(out.schedule, costs.costs);
-  out.bound = makespan_bound(out.schedule, costs.costs, request.activation_limit);
+  require<ImpossiblePlan>(limit == 0 || out.largest_peak() <= limit,
+                          "{}: keeps {} chunks live on a rank; the activation limit is {}", kind,
+                          out.largest_peak(), limit);
+  out.bound = makespan_bound(out.schedule, costs.costs, limit);
   out.idle = classify_idle(out.schedule, costs.costs, out.timing);
   if (!costs.bytes.empty()) out.peak_bytes = peak_live_bytes(out.schedule, costs.bytes);
   out.blocking_deadlock = find_blocking_deadlock(out.schedule);

@@ -37,7 +37,7 @@ struct ScheduleStudy {
   ScheduleTiming timing;
   std::vector<IdleTime> idle;  ///< [rank]
   std::string formula;         ///< of the bubble; empty where none is published
-  Duration bound;              ///< makespan_bound() within the asked activation limit
+  Duration bound;              ///< makespan_bound() within the activation limit, if there is one
   /// The formula at the mean duration of every pass.
   std::optional<Duration> formula_value;
   std::vector<Bytes> peak_bytes;                 ///< [rank]; empty where sizes are not known

@@ -257,9 +257,7 @@ Schedule improve_locally(Schedule schedule, const ScheduleCosts& costs,
 }
 
 Schedule join_backwards(const Schedule& schedule, const ScheduleCosts& costs) {
-  int microbatches = 0;
-  for (const int count : schedule.microbatches) microbatches += count;
-  const CostTable table(costs, schedule.stages(), microbatches);
+  const CostTable table(costs, schedule.stages(), schedule.all_microbatches());
   const ScheduleTiming timing = time_schedule(schedule, costs);
   const Producers producers(schedule);
   Schedule out = schedule;

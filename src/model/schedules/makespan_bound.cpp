@@ -84,8 +84,7 @@ class Bounder {
  public:
   Bounder(const Schedule& schedule, const ScheduleCosts& costs, int limit)
       : schedule_(schedule),
-        costs_(costs, schedule.stages(),
-               std::accumulate(schedule.microbatches.begin(), schedule.microbatches.end(), 0)),
+        costs_(costs, schedule.stages(), schedule.all_microbatches()),
         allowed_(what_runs(schedule)),
         limit_(limit),
         holders_(holders_of_stages(schedule)) {

@@ -1,7 +1,5 @@
 #include "model/schedules/plan_schedule.hpp"
 
-#include <numeric>
-
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -14,7 +12,7 @@ const Registry<ScheduleKind>& kinds() { return Registry<ScheduleKind>::instance(
 Schedule schedule_from_file(const PlanSpec& plan, int microbatches) {
   const Schedule& given = *plan.schedule_from_file;
   const int ranks = static_cast<int>(given.ranks.size());
-  const int all = std::accumulate(given.microbatches.begin(), given.microbatches.end(), 0);
+  const int all = given.all_microbatches();
   require<ImpossiblePlan>(ranks == plan.pp && all == microbatches,
                           "{}: has {} micro-batches on {} ranks; the step has {} on {}",
                           plan.schedule, all, ranks, microbatches, plan.pp);

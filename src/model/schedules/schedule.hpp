@@ -50,6 +50,12 @@ struct Schedule {
   [[nodiscard]] int lanes() const { return static_cast<int>(stage_of.size()); }
   [[nodiscard]] int paths() const { return static_cast<int>(microbatches.size()); }
   [[nodiscard]] int path_of(int lane) const { return paths() == 1 ? 0 : lane; }
+  /// Of all paths.
+  [[nodiscard]] int all_microbatches() const {
+    int out = 0;
+    for (const int n : microbatches) out += n;
+    return out;
+  }
   /// Of one path.
   [[nodiscard]] int stages() const {
     return static_cast<int>(ranks.size()) * (paths() == 1 ? lanes() : 1);

@@ -250,19 +250,12 @@ class Search {
       try {
         Schedule made = Registry<ScheduleKind>::instance().find(name).make(shape);
         if (made.stage_of == placement_.stage_of && made.microbatches == placement_.microbatches &&
-            trains(made) && keeps_limit(made)) {
+            has_backward(made) && keeps_limit(made)) {
           offer(std::move(made));
         }
       } catch (const ImpossiblePlan&) {  // not for this shape
       }
     }
-  }
-
-  static bool trains(const Schedule& schedule) {
-    const std::vector<Step>& steps = schedule.ranks.front();
-    return std::any_of(steps.begin(), steps.end(), [](const Step& step) {
-      return step.overlapped || step.first.pass != Pass::kForward;
-    });
   }
 
   bool keeps_limit(const Schedule& schedule) const {

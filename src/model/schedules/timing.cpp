@@ -6,6 +6,7 @@
 
 #include "base/assert.hpp"
 #include "base/error.hpp"
+#include "model/schedules/cost_table.hpp"
 #include "model/schedules/live_chunks.hpp"
 
 namespace pipecast {
@@ -21,7 +22,7 @@ class Player {
  public:
   Player(const Schedule& schedule, const ScheduleCosts& costs, Keep keep)
       : schedule_(schedule),
-        costs_(costs),
+        costs_(costs, schedule.stages(), schedule.all_microbatches()),
         keep_(keep),
         stages_(index(schedule.stages())),
         lanes_(schedule.stage_of.size()),
@@ -36,12 +37,6 @@ class Player {
       first_microbatch.push_back(microbatches_);
       microbatches_ += index(microbatches);
     }
-    const std::size_t given = costs.passes.size();
-    per_microbatch_ = given != 1 && given != stages_;
-    require(!per_microbatch_ || given == stages_ * microbatches_,
-            "durations for {} stages; expected one set, one for each of the {} stages, or one for "
-            "each stage and each of {} micro-batches",
-            given, stages_, microbatches_);
     results_ = stages_ * microbatches_;
     made_.assign(2 * results_, kNotMade);
     place_chunks(first_microbatch);
@@ -141,9 +136,9 @@ class Player {
   }
 
   [[nodiscard]] const PassDurations& durations(std::size_t rank, const ChunkPass& pass) const {
-    if (costs_.passes.size() == 1) return costs_.passes.front();
     const Chunk& chunk = chunk_of(rank, pass);
-    return costs_.passes[per_microbatch_ ? forward_of(chunk, pass) : chunk.stage];
+    const std::size_t microbatch = forward_of(chunk, pass) - chunk.stage * microbatches_;
+    return costs_.of(static_cast<int>(chunk.stage), static_cast<int>(microbatch));
   }
 
   [[nodiscard]] Duration length(std::size_t rank, const Step& step) const {
@@ -168,10 +163,10 @@ class Player {
   /// When a result made at `end` can be used on rank `to`.
   Time arrival(std::size_t from, std::size_t to, Time end) {
     if (from == to) return end;
-    if (link_free_.empty()) return end + costs_.transfer_latency;
+    if (link_free_.empty()) return end + costs_.transfer_latency();
     Time& free = link_free_[from * schedule_.ranks.size() + to];
-    free = std::max(free, end) + costs_.transfer_time;
-    return free + costs_.transfer_latency;
+    free = std::max(free, end) + costs_.transfer_time();
+    return free + costs_.transfer_latency();
   }
 
   /// Hands on what the pass made. Its own rank's list orders what follows there.
@@ -209,13 +204,12 @@ class Player {
   }
 
   const Schedule& schedule_;
-  const ScheduleCosts& costs_;
+  CostTable costs_;
   Keep keep_;
   std::size_t stages_;
   std::size_t lanes_;
   std::size_t microbatches_ = 0;        // of all paths
   std::size_t results_ = 0;             // of all forwards, and of all backwards
-  bool per_microbatch_ = false;         // whether costs differ between micro-batches
   std::vector<Chunk> chunks_;           // [rank][lane]
   std::vector<std::size_t> position_;   // [rank]: steps done
   std::vector<Time> clock_;             // [rank]

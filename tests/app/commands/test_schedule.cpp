@@ -129,6 +129,17 @@ TEST_CASE("a comparison gives every kind the same work", "[command][schedule]") 
       ImpossiblePlan);
 }
 
+TEST_CASE("an activation limit is kept or refused", "[command][schedule]") {
+  const std::vector<std::string> limit{"--activation-limit", "3"};
+  const Json searched = schedule_of("searched", 4, 8, limit);
+  for (const Json& live : searched["peak_live_activations"]) REQUIRE(live <= 3);
+  REQUIRE(searched["makespan_bound"] <= searched["makespan"]);
+  REQUIRE_THROWS_AS(schedule_of("1f1b", 4, 8, limit), ImpossiblePlan);
+  REQUIRE_THROWS_WITH(schedule_of("1f1b", 4, 8, limit),
+                      "1f1b: keeps 4 chunks live on a rank; the activation limit is 3");
+  REQUIRE_NOTHROW(schedule_of("1f1b", 3, 8, limit));
+}
+
 TEST_CASE("a schedule from a file is checked and timed", "[command][schedule]") {
   const TemporaryFile file("pipecast-schedule.txt");
   const auto of = [&](const std::string& text, std::vector<std::string> more = {}) {
@@ -173,8 +184,10 @@ TEST_CASE("what cannot be asked is refused", "[command][schedule]") {
                       "1f1b needs a shape; expected --ranks P and --microbatches M");
   REQUIRE_THROWS_AS(schedule_of("1f1c", 2, 2), Error);
   REQUIRE_THROWS_WITH(schedule_of("1f1b", 0, 2), "--ranks: 0 is not within 1 and 4096");
-  REQUIRE_THROWS_WITH(schedule_of("1f1b", 4096, 100'000),
-                      "409600000 forwards on 4096 ranks; expected at most 10000000");
+  REQUIRE_THROWS_WITH(
+      schedule_of("1f1b", 4096, 100'000),
+      "100000 micro-batches on 4096 stages are 409600000 forwards; expected at most "
+      "2000000");
   REQUIRE_THROWS_WITH(schedule_of("1f1b", 2, 2, {"--format", "png"}),
                       "--format: unknown 'png'; expected one of: text, summary, json, ascii, svg");
   REQUIRE_THROWS_WITH(schedule_of("1f1b", 2, 2, {"--virtual-stages", "2"}),

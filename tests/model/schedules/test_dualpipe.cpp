@@ -60,6 +60,26 @@ TEST_CASE("the bubble of dualpipe is within the published one and the same at an
   REQUIRE(bubbles(8 * ranks) == shortest);
 }
 
+TEST_CASE("the largest bubble of dualpipe is the published one where F, Bi and W are equal",
+          "[schedule][property]") {
+  const int ranks = GENERATE(2, 4, 6, 8, 16, 32, 64);
+  const int microbatches = 2 * ranks + GENERATE(0, 2, 30);
+  const std::int64_t unit = GENERATE(1, 7);
+  const std::int64_t gain = GENERATE(0, 1);  // of an overlapped pair
+  CAPTURE(ranks, microbatches, unit, gain);
+  const PassDurations equal{.forward = Duration(unit),
+                            .backward = Duration(2 * unit),
+                            .backward_input = Duration(unit),
+                            .backward_weight = Duration(unit),
+                            .overlapped = Duration(3 * unit - gain)};
+  const auto bubble = time_schedule(make(ranks, microbatches), {{equal}}).bubble;
+  const Duration largest = *std::max_element(bubble.begin(), bubble.end());
+  // (p/2-1)(F&B + B - 3W)
+  REQUIRE(largest == Duration((ranks / 2 - 1) * (2 * unit - gain)));
+  const auto& formula = Registry<ScheduleKind>::instance().find("dualpipe").bubble;
+  REQUIRE(formula.value({ranks, microbatches}, equal) == largest);
+}
+
 TEST_CASE("dualpipe overlaps all pairs of the main part but one on the two middle ranks",
           "[schedule][property]") {
   const int ranks = GENERATE(2, 4, 8, 16);
