@@ -20,8 +20,8 @@ stage() {
 readers_under_sanitizers() {
   cmake --preset asan >/dev/null
   cmake --build --preset asan --parallel "$jobs" \
-    --target test_config replay_fuzz_scenario replay_fuzz_hf_config
-  ctest --preset asan --parallel "$jobs" --tests-regex '^(test_config:|replay_fuzz_(scenario|hf_config)$)'
+    --target test_config replay_fuzz_scenario replay_fuzz_hf_config replay_fuzz_schedule
+  ctest --preset asan --parallel "$jobs" --tests-regex '^(test_config:|replay_fuzz_(scenario|hf_config|schedule)$)'
 }
 release_build() {
   cmake --preset release >/dev/null
