@@ -190,9 +190,19 @@ std::vector<std::string> kinds_of(const CommandLine& line, const CostSource& sou
   return {main_phase(source.loaded()->scenario.recipe).plan.schedule};
 }
 
+void require_known(const std::string& kind) {
+  const auto& kinds = Registry<ScheduleKind>::instance();
+  if (kinds.contains(kind)) return;
+  const std::string close = nearest(kind, kinds.names());
+  throw Error(fmt::format("unknown schedule '{}'{}; known: {}, file:PATH", kind,
+                          close.empty() ? "" : ", did you mean " + close + "?",
+                          join(kinds.names())));
+}
+
 ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
                        const CostSource& source) {
   const bool from_file = kind.rfind(kScheduleFile, 0) == 0;
+  if (!from_file) require_known(kind);
   require(from_file || (request.ranks > 0 && request.microbatches > 0),
           "{} needs a shape; expected --ranks P and --microbatches M", kind);
   return study_schedule(kind, request, [&](int stages, int microbatches, int ranks) {

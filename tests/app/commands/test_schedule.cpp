@@ -182,7 +182,9 @@ TEST_CASE("what cannot be asked is refused", "[command][schedule]") {
   REQUIRE_THROWS_WITH(schedule({}), "a schedule needs a kind; expected --kind K or --compare K,K");
   REQUIRE_THROWS_WITH(schedule({"--kind", "1f1b"}),
                       "1f1b needs a shape; expected --ranks P and --microbatches M");
-  REQUIRE_THROWS_AS(schedule_of("1f1c", 2, 2), Error);
+  REQUIRE_THROWS_WITH(
+      schedule_of("1f1c", 2, 2),
+      Catch::StartsWith("unknown schedule '1f1c', did you mean 1f1b?; known: 1f1b, "));
   REQUIRE_THROWS_WITH(schedule_of("1f1b", 0, 2), "--ranks: 0 is not within 1 and 4096");
   REQUIRE_THROWS_WITH(
       schedule_of("1f1b", 4096, 100'000),
