@@ -6,6 +6,7 @@
 #include "base/assert.hpp"
 #include "base/error.hpp"
 #include "model/schedules/checker.hpp"
+#include "model/schedules/cost_table.hpp"
 #include "model/schedules/idle.hpp"
 #include "model/schedules/makespan_bound.hpp"
 #include "model/schedules/text.hpp"
@@ -15,13 +16,8 @@ namespace {
 using namespace pipecast;
 
 void use(const Schedule& schedule) {
-  const ScheduleCosts costs{.passes = {{.forward = Duration(1),
-                                        .backward = Duration(2),
-                                        .backward_input = Duration(1),
-                                        .backward_weight = Duration(1),
-                                        .overlapped = Duration(3)}},
-                            .transfer_latency = Duration(1),
-                            .transfer_time = Duration(1)};
+  const ScheduleCosts costs{
+      .passes = {kUnitDurations}, .transfer_latency = Duration(1), .transfer_time = Duration(1)};
   const ScheduleTiming timing = time_schedule(schedule, costs);
   for (const IdleTime& idle : classify_idle(schedule, costs, timing)) {
     PIPECAST_ASSERT(idle.inside >= Duration{} && idle.steady >= Duration{});

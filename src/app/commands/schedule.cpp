@@ -14,6 +14,7 @@
 #include "app/schedule/scenario_costs.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "model/schedules/cost_table.hpp"
 #include "model/schedules/plan_schedule.hpp"
 #include "model/schedules/text.hpp"
 

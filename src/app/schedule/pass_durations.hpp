@@ -8,13 +8,6 @@
 
 namespace pipecast {
 
-/// What is taken where nothing is said: F, Bi and W one tick each, B both backwards, FB all three.
-inline constexpr PassDurations kUnitDurations{.forward = Duration(1),
-                                              .backward = Duration(2),
-                                              .backward_input = Duration(1),
-                                              .backward_weight = Duration(1),
-                                              .overlapped = Duration(3)};
-
 /// "F=10,B=30,Bi=18,W=12,FB=34" in whole ticks. Of B, Bi and W one may be missing and follows from
 /// the other two; Bi and W both: each is half of B, W the smaller half. FB missing is F + B:
 /// overlap gains nothing.

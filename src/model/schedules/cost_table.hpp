@@ -4,9 +4,32 @@
 #include <cstddef>
 
 #include "base/error.hpp"
-#include "model/schedules/costs.hpp"
+#include "model/schedules/schedule.hpp"
 
 namespace pipecast {
+
+/// F, Bi and W take one each, a B its two parts and a pair all three: what is taken where nothing
+/// is said.
+inline constexpr PassDurations kUnitDurations{.forward = Duration(1),
+                                              .backward = Duration(2),
+                                              .backward_input = Duration(1),
+                                              .backward_weight = Duration(1),
+                                              .overlapped = Duration(3)};
+
+/// Of a pass by itself.
+constexpr Duration duration_of(Pass pass, const PassDurations& durations) {
+  switch (pass) {
+    case Pass::kForward:
+      return durations.forward;
+    case Pass::kBackward:
+      return durations.backward;
+    case Pass::kBackwardInput:
+      return durations.backward_input;
+    case Pass::kBackwardWeight:
+      return durations.backward_weight;
+  }
+  return {};
+}
 
 class CostTable {
  public:

@@ -31,7 +31,6 @@ struct Rank {
   Time free{};
   std::vector<Inputs> forwards;   // [lane]
   std::vector<Inputs> backwards;  // [lane]
-  std::vector<int> live;          // [lane]
   int all_live = 0;
   std::queue<ChunkPass> deferred;  // W, oldest first
   std::size_t left = 0;            // forwards and backwards to run
@@ -61,7 +60,6 @@ class ListScheduler {
     for (std::size_t rank = 0; rank < ranks; ++rank) {
       ranks_[rank].forwards.resize(lanes);
       ranks_[rank].backwards.resize(lanes);
-      ranks_[rank].live.resize(lanes);
       ranks_[rank].left = 2 * lanes * index(microbatches_);
       out_.ranks[rank].reserve(3 * lanes * index(microbatches_));
     }
@@ -98,20 +96,6 @@ class ListScheduler {
     return on_the_way + 1 < index(limit);
   }
 
-  Duration length(Pass pass, const PassDurations& d) const {
-    switch (pass) {
-      case Pass::kForward:
-        return d.forward;
-      case Pass::kBackward:
-        return d.backward;
-      case Pass::kBackwardInput:
-        return d.backward_input;
-      case Pass::kBackwardWeight:
-        return d.backward_weight;
-    }
-    return {};
-  }
-
   Candidate candidate(int rank, int lane, Pass pass) const {
     const Rank& r = ranks_[index(rank)];
     const bool forward = pass == Pass::kForward;
@@ -121,7 +105,7 @@ class ListScheduler {
     if (out.arrival == kNever) return out;
     const std::vector<Duration>& due = forward ? policy_.forward_due : policy_.backward_due;
     out.due = policy_.period * out.pass.microbatch + due[index(stage)];
-    out.length = length(pass, costs_.of(stage, out.pass.microbatch));
+    out.length = duration_of(pass, costs_.of(stage, out.pass.microbatch));
     return out;
   }
 
@@ -138,7 +122,7 @@ class ListScheduler {
       const bool better = c.arrival <= now ? c.due < best.due : c.arrival < best.arrival;
       if (best.arrival == kNever || better) best = c;
     };
-    for (int lane = 0; lane < static_cast<int>(r.live.size()); ++lane) {
+    for (int lane = 0; lane < out_.lanes(); ++lane) {
       offer(candidate(rank, lane, backward));
       if (has_room(r, policy_.live_limit[index(rank)], lane)) {
         offer(candidate(rank, lane, Pass::kForward));
@@ -169,7 +153,7 @@ class ListScheduler {
   void start(Time now, int rank, const ChunkPass& pass) {
     Rank& r = ranks_[index(rank)];
     const int stage = stage_of(rank, pass.lane);
-    const Time end = now + length(pass.pass, costs_.of(stage, pass.microbatch));
+    const Time end = now + duration_of(pass.pass, costs_.of(stage, pass.microbatch));
     r.free = end;
     out_.ranks[index(rank)].push_back({pass});
     wake(end, rank);
@@ -177,7 +161,6 @@ class ListScheduler {
     --r.left;
     if (pass.pass == Pass::kForward) {
       ++r.forwards[index(pass.lane)].used;
-      ++r.live[index(pass.lane)];
       ++r.all_live;
       const bool last = index(stage) + 1 == holders_.size();
       if (last) {
@@ -188,7 +171,6 @@ class ListScheduler {
       return;
     }
     ++r.backwards[index(pass.lane)].used;
-    --r.live[index(pass.lane)];
     --r.all_live;
     if (pass.pass == Pass::kBackwardInput) {
       r.deferred.push({Pass::kBackwardWeight, pass.lane, pass.microbatch});

@@ -57,9 +57,8 @@ class Producers {
  public:
   explicit Producers(const Schedule& schedule)
       : schedule_(schedule), stages_(index(schedule.stages())) {
-    for (const auto& holders : holders_of_stages(schedule)) holders_.push_back(holders);
     for (const int count : schedule.microbatches) most_ = std::max(most_, index(count));
-    position_.resize(2 * holders_.size() * stages_ * most_);
+    position_.resize(2 * schedule.microbatches.size() * stages_ * most_);
     for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) refresh(rank);
   }
 
@@ -106,7 +105,6 @@ class Producers {
   }
 
   const Schedule& schedule_;
-  std::vector<std::vector<StageHolder>> holders_;
   std::size_t stages_;
   std::size_t most_ = 0;            // micro-batches of a path
   std::vector<Position> position_;  // [path][stage][micro-batch][forward, backward]

@@ -30,13 +30,7 @@ std::size_t index(int value) { return static_cast<std::size_t>(value); }
 
 /// Without costs all passes are equal, and a full backward or a pair is the sum of its parts.
 ScheduleCosts known_costs(ScheduleCosts costs) {
-  if (!costs.passes.empty()) return costs;
-  const Duration unit(1);
-  costs.passes = {{.forward = unit,
-                   .backward = unit * 2,
-                   .backward_input = unit,
-                   .backward_weight = unit,
-                   .overlapped = unit * 3}};
+  if (costs.passes.empty()) costs.passes = {kUnitDurations};
   return costs;
 }
 

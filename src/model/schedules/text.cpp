@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "model/schedules/checker.hpp"
+#include "model/schedules/cost_table.hpp"
 #include "model/schedules/timing.hpp"
 
 namespace pipecast {
@@ -137,11 +138,7 @@ void place_stages(Schedule& schedule) {
     schedule.microbatches = {most};
     return;
   }
-  const ScheduleCosts costs{.passes = {{.forward = Duration(1),
-                                        .backward = Duration(2),
-                                        .backward_input = Duration(1),
-                                        .backward_weight = Duration(1),
-                                        .overlapped = Duration(3)}}};
+  const ScheduleCosts costs{.passes = {kUnitDurations}};
   Placed best{stages_both_ways(ranks), of_lanes};  // also of a schedule that does not run
   std::optional<Time> shortest;
   for (const Placed& placed :

@@ -147,17 +147,7 @@ class Player {
       const Duration both = first.overlapped + durations(rank, step.second).overlapped;
       return Duration(ceil_div(both.count(), 2));
     }
-    switch (step.first.pass) {
-      case Pass::kForward:
-        return first.forward;
-      case Pass::kBackward:
-        return first.backward;
-      case Pass::kBackwardInput:
-        return first.backward_input;
-      case Pass::kBackwardWeight:
-        return first.backward_weight;
-    }
-    return {};
+    return duration_of(step.first.pass, first);
   }
 
   /// When a result made at `end` can be used on rank `to`.

@@ -25,11 +25,6 @@ int most_live(const Schedule& schedule) {
   return *std::max_element(peaks.begin(), peaks.end());
 }
 
-bool trains(const Schedule& schedule) {
-  const Step& last = schedule.ranks.front().back();
-  return last.overlapped || last.first.pass != Pass::kForward;
-}
-
 int between(Random& random, int low, int high) {
   return low + static_cast<int>(random.below(static_cast<std::uint64_t>(high - low + 1)));
 }
@@ -218,8 +213,8 @@ TEST_CASE("the searched schedule loses to no kind of its placement within the li
         continue;  // not of this shape
       }
       const bool comparable = other->stage_of == searched.stage_of &&
-                              other->microbatches == searched.microbatches && trains(*other) &&
-                              most_live(*other) <= shape.activation_limit;
+                              other->microbatches == searched.microbatches &&
+                              has_backward(*other) && most_live(*other) <= shape.activation_limit;
       if (comparable) REQUIRE(takes <= makespan(*other, shape.costs));
     }
   }
