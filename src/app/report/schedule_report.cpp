@@ -58,9 +58,10 @@ std::string formula_text(const ScheduleStudy& study, const TimeUnit& unit) {
 }
 
 Json idle_json(const IdleTime& t, const TimeUnit& unit) {
-  return {{"warm_up", number(t.warm_up, unit)},     {"steady", number(t.steady, unit)},
-          {"drain", number(t.drain, unit)},         {"dependency", number(t.dependency, unit)},
-          {"imbalance", number(t.imbalance, unit)}, {"transfer", number(t.transfer, unit)}};
+  return {{"warm_up", number(t.warm_up, unit)},       {"steady", number(t.steady, unit)},
+          {"drain", number(t.drain, unit)},           {"inside", number(t.inside, unit)},
+          {"dependency", number(t.dependency, unit)}, {"imbalance", number(t.imbalance, unit)},
+          {"transfer", number(t.transfer, unit)}};
 }
 
 Json fields(const ScheduleStudy& study, const TimeUnit& unit) {

@@ -59,6 +59,10 @@ TEST_CASE("a schedule is told with its times, idle times and peaks", "[command][
     };
     REQUIRE(sum({"warm_up", "steady", "drain"}) == out["bubble"][rank]);
     REQUIRE(sum({"dependency", "imbalance", "transfer"}) == out["bubble"][rank]);
+    const Json& steps = out["steps"][rank];
+    const std::int64_t span =
+        steps.back()["end"].get<std::int64_t>() - steps.front()["start"].get<std::int64_t>();
+    REQUIRE(idle["inside"] == span - busy);
   }
 }
 
