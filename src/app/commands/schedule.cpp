@@ -202,7 +202,7 @@ void require_known(const std::string& kind) {
 
 ScheduleStudy study_of(const std::string& kind, const ScheduleRequest& request,
                        const CostSource& source) {
-  const bool from_file = kind.rfind(kScheduleFile, 0) == 0;
+  const bool from_file = names_file(kind);
   if (!from_file) require_known(kind);
   require(from_file || (request.ranks > 0 && request.microbatches > 0),
           "{} needs a shape; expected --ranks P and --microbatches M", kind);

@@ -62,7 +62,7 @@ Schedule parse_and_check(const std::string& text, const std::string& path) {
 /// Reads what `file:PATH` names.
 void resolve_schedule(PlanSpec& plan, const Node& shown_plan, const std::string& path,
                       const config::ReadFile& read) {
-  if (plan.schedule.rfind(kScheduleFile, 0) != 0) return;
+  if (!names_file(plan.schedule)) return;
   const std::string file = plan.schedule.substr(kScheduleFile.size());
   const config::Origin& origin = shown_plan.find("schedule")->origin;
   const std::string key = config::join_path(path, "schedule");

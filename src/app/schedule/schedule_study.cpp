@@ -12,8 +12,6 @@
 namespace pipecast {
 namespace {
 
-bool is_file(const std::string& kind) { return kind.rfind(kScheduleFile, 0) == 0; }
-
 Schedule read_schedule(const std::string& kind, const ScheduleRequest& request) {
   Schedule out = load_schedule(kind.substr(kScheduleFile.size()));
   const auto must_equal = [&](int asked, int there, std::string_view what) {
@@ -48,7 +46,7 @@ ScheduleStudy study_schedule(const std::string& kind, const ScheduleRequest& req
   out.kind = kind;
   StageCosts costs;
   int limit = request.activation_limit;
-  if (is_file(kind)) {
+  if (names_file(kind)) {
     out.schedule = read_schedule(kind, request);
     costs = costs_of(out.schedule.stages(), out.schedule.all_microbatches(),
                      static_cast<int>(out.schedule.ranks.size()));

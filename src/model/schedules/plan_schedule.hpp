@@ -12,6 +12,9 @@ namespace pipecast {
 
 /// Before the name of a file that holds a schedule in the text format: "file:PATH".
 inline constexpr std::string_view kScheduleFile = "file:";
+inline bool names_file(std::string_view schedule) {
+  return schedule.substr(0, kScheduleFile.size()) == kScheduleFile;
+}
 
 /// Stages of a path on one rank; with `pp` the number of stages that the plan's layout needs. The
 /// bidirectional kinds have one: both directions pass the same stages.

@@ -54,10 +54,6 @@ void check_order(Fields& f, std::string_view key, const std::array<Phase, kPhase
   }
 }
 
-bool names_file(std::string_view schedule) {
-  return schedule.substr(0, kScheduleFile.size()) == kScheduleFile;
-}
-
 /// A kind of schedule, or a file, which is relative to the one that names it; on the command line
 /// to the working directory.
 struct ScheduleName {
