@@ -202,5 +202,8 @@ Node write_value(std::int64_t value) { return default_node(Kind::kPlain, std::to
 Node write_value(double value) { return default_node(Kind::kPlain, fmt::format("{}", value)); }
 Node write_value(bool value) { return default_node(Kind::kPlain, value ? "true" : "false"); }
 Node write_value(const std::string& value) { return default_node(Kind::kText, value); }
+Node write_value(Bytes value) {
+  return default_node(Kind::kText, fmt::format("{} B", value.count()));
+}
 
 }  // namespace pipecast::config

@@ -69,6 +69,7 @@ Node write_value(std::int64_t value);
 Node write_value(double value);
 Node write_value(bool value);
 Node write_value(const std::string& value);
+Node write_value(Bytes value);
 inline Node write_value(int value) { return write_value(static_cast<std::int64_t>(value)); }
 
 /// A value that may be left out or, where it stands, be null.

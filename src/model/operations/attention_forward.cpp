@@ -109,26 +109,37 @@ void add_attention_forward(LayerDraft& draft) {
 void keep_attention(LayerDraft& draft) {
   const AttentionWidths w(draft.model);
   const RecomputeSpec& recompute = draft.plan.recompute;
-  const std::int64_t tokens = draft.load.tokens;
-  draft.keep("attention_norm_input", Precision::kBf16, tokens, w.hidden);
-  if (w.compressed_query) draft.keep("q_norm_input", Precision::kBf16, tokens, w.query_rank);
-  draft.keep("kv_down", Precision::kBf16, tokens, w.kv_down);  // norm input and rotary key
+  const auto keep = [&](std::string_view name, Precision p, const Columns& columns,
+                        std::string_view reason) {
+    draft.keep(name, p, columns, reason, Phase::kAttentionForward);
+  };
+  const Columns hidden{w.hidden, "hidden_size"};
+  const Columns query_rank{w.query_rank, "q_lora_rank"};
+  const Columns queries{w.query, "heads x qk_head_dim"};
+  const Columns values{w.values, "heads x v_head_dim"};
+  keep("attention_norm_input", Precision::kBf16, hidden, "layer's input: RMSNorm and residual");
+  if (w.compressed_query) {
+    keep("q_norm_input", Precision::kBf16, query_rank, "latent of the queries: RMSNorm");
+  }
+  keep("kv_down", Precision::kBf16, {w.kv_down, "kv_lora_rank + qk_rope_head_dim"},
+       "latent of keys and values: RMSNorm; rotary key");
   if (!recompute.layernorm) {
-    draft.keep("attention_norm_output", draft.cached(), tokens, w.hidden);
-    if (w.compressed_query) draft.keep("q_norm_output", draft.cached(), tokens, w.query_rank);
-    draft.keep("kv_norm_output", draft.cached(), tokens, w.kv_rank);
-    draft.keep("mlp_norm_output", draft.cached(), tokens, w.hidden);
+    keep("attention_norm_output", draft.cached(), hidden, "input of q_a and kv_a");
+    if (w.compressed_query) keep("q_norm_output", draft.cached(), query_rank, "input of q_b");
+    keep("kv_norm_output", draft.cached(), {w.kv_rank, "kv_lora_rank"}, "input of kv_b");
+    keep("mlp_norm_output", draft.cached(), hidden, "input of router and experts");
   }
   if (!recompute.mla_up_proj || !w.compressed_query) {
-    draft.keep("queries", Precision::kBf16, tokens, w.query);
+    keep("queries", Precision::kBf16, queries, "operand of attention");
   }
   if (!recompute.mla_up_proj) {
-    draft.keep("keys", Precision::kBf16, tokens, w.query);
-    draft.keep("values", Precision::kBf16, tokens, w.values);
+    keep("keys", Precision::kBf16, queries, "operand of attention");
+    keep("values", Precision::kBf16, values, "operand of attention");
   }
-  draft.keep("attention_output", draft.plan.precision.attention_output, tokens, w.values);
-  draft.keep("softmax_statistics", Precision::kFp32, tokens, w.heads);
-  draft.keep("mlp_norm_input", Precision::kBf16, tokens, w.hidden);
+  keep("attention_output", draft.plan.precision.attention_output, values,
+       "gradient of attention; input of o");
+  keep("softmax_statistics", Precision::kFp32, {w.heads, "heads"}, "gradient of softmax");
+  keep("mlp_norm_input", Precision::kBf16, hidden, "RMSNorm before the experts; residual");
 }
 
 }  // namespace pipecast

@@ -34,10 +34,14 @@ void add_mtp_entry_forward(LayerDraft& draft) {
   list.cast("mtp_projection", tokens, 2 * hidden);
   list.transpose_scales("mtp_projection", tokens, 2 * hidden);
   list.product("mtp_projection", {tokens, hidden, 2 * hidden});
-  draft.keep("mtp_hidden_norm_input", Precision::kBf16, tokens, hidden);
-  draft.keep("mtp_embedding_norm_input", Precision::kBf16, tokens, hidden);
+  const Columns norm{hidden, "hidden_size"};
+  draft.keep("mtp_hidden_norm_input", Precision::kBf16, norm, "RMSNorm of the main model's state",
+             Phase::kAttentionForward);
+  draft.keep("mtp_embedding_norm_input", Precision::kBf16, norm, "RMSNorm of the next embedding",
+             Phase::kAttentionForward);
   if (!draft.plan.recompute.layernorm) {
-    draft.keep("mtp_concatenation", draft.cached(), tokens, 2 * hidden);
+    draft.keep("mtp_concatenation", draft.cached(), {2 * hidden, "2 x hidden_size"},
+               "input of the MTP projection", Phase::kAttentionForward);
   }
 }
 

@@ -73,8 +73,12 @@ void GatedFfn::up_weight(LaunchList& list) const {
 }
 
 void GatedFfn::keep() const {
-  draft_.keep(labels_.up, draft_.cached(), tokens_, 2 * width_);
-  if (!draft_.plan.recompute.moe_act) draft_.keep(labels_.down, draft_.cached(), tokens_, width_);
+  draft_.keep(labels_.up, draft_.cached(), {2 * width_, "2 x intermediate size"}, "input of SwiGLU",
+              Phase::kMlpForward);
+  if (!draft_.plan.recompute.moe_act) {
+    draft_.keep(labels_.down, draft_.cached(), {width_, "intermediate size"},
+                "output of SwiGLU, input of the down projection", Phase::kMlpForward);
+  }
 }
 
 }  // namespace pipecast

@@ -23,11 +23,14 @@ void add_head(LayerDraft& draft) {
   LaunchList weight = draft.phase(Phase::kMlpWeight);
   weight.bf16_weight_product("gemm_bf16_wgrad", "head_wgrad", {vocab, hidden, tokens});
 
-  draft.keep("final_norm_input", Precision::kBf16, tokens, hidden);
+  const Columns norm{hidden, "hidden_size"};
+  draft.keep("final_norm_input", Precision::kBf16, norm, "RMSNorm", Phase::kMlpForward);
   if (!draft.plan.recompute.layernorm) {
-    draft.keep("final_norm_output", Precision::kBf16, tokens, hidden);
+    draft.keep("final_norm_output", Precision::kBf16, norm, "input of the head",
+               Phase::kMlpForward);
   }
-  draft.keep("logits", Precision::kBf16, tokens, vocab);
+  draft.keep("logits", Precision::kBf16, {vocab, "vocab_size"}, "gradient of the cross-entropy",
+             Phase::kMlpForward);
 }
 
 }  // namespace pipecast

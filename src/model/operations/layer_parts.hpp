@@ -6,6 +6,12 @@
 
 namespace pipecast {
 
+/// Columns of a kept tensor, and what they are in the model's words.
+struct Columns {
+  std::int64_t count = 0;
+  std::string_view are;
+};
+
 /// One layer under construction.
 struct LayerDraft {
   const ModelSpec& model;
@@ -16,12 +22,36 @@ struct LayerDraft {
   [[nodiscard]] LaunchList phase(Phase p, Stream stream = Stream::kCompute) {
     return {layer.at(p), plan, stream};
   }
-  void keep(std::string_view name, Precision p, std::int64_t rows, std::int64_t columns) {
-    layer.kept.push_back({name, p, stored_bytes(p, rows, columns)});
+  /// @param made_in  attn(F) or mlp(F)
+  void keep(std::string_view name, Precision p, const Columns& columns, std::string_view reason,
+            Phase made_in, RowKind rows_are = RowKind::kTokens) {
+    const std::int64_t rows = rows_of(rows_are);
+    layer.kept.push_back({.name = name,
+                          .precision = p,
+                          .rows_are = rows_are,
+                          .rows = rows,
+                          .columns = columns.count,
+                          .columns_are = columns.are,
+                          .reason = reason,
+                          .made_in = made_in,
+                          .bytes = stored_bytes(p, rows, columns.count)});
   }
   /// Format in which the inputs of linear layers and of SwiGLU are kept: FP8 where the products
   /// are. Source: DeepSeek-V3 report, section 3.3.3.
   [[nodiscard]] Precision cached() const { return plan.precision.gemm; }
+
+ private:
+  [[nodiscard]] std::int64_t rows_of(RowKind kind) const {
+    switch (kind) {
+      case RowKind::kTokens:
+        return load.tokens;
+      case RowKind::kRouted:
+        return load.routed_tokens;
+      case RowKind::kReceived:
+        return load.received_tokens;
+    }
+    return 0;
+  }
 };
 
 /// Widths of the latent attention's tensors, in elements per token.

@@ -143,14 +143,20 @@ class MoeMlp {
 
   void keep() {
     // Kept in expert order: the backward pass of the trace permutes gradients only.
-    draft_.keep("routed_input", draft_.cached(), load_.routed_tokens, hidden_);
-    draft_.keep("routed_gate_up", draft_.cached(), load_.routed_tokens, 2 * width_);
+    keep("routed_input", {hidden_, "hidden_size"}, "input of the experts");
+    keep("routed_gate_up", {2 * width_, "2 x moe_intermediate_size"}, "input of SwiGLU");
     if (!draft_.plan.recompute.moe_act) {
-      draft_.keep("routed_down", draft_.cached(), load_.routed_tokens, width_);
+      keep("routed_down", {width_, "moe_intermediate_size"},
+           "output of SwiGLU, input of the down projection");
     }
     if (shared_) shared_->keep();
-    draft_.keep("permutation", Precision::kFp32, load_.received_tokens,
-                2 * draft_.model.num_experts_per_tok);
+    draft_.keep("permutation", Precision::kFp32,
+                {2 * draft_.model.num_experts_per_tok, "2 x num_experts_per_tok"},
+                "place and weight of every row", Phase::kMlpForward, RowKind::kReceived);
+  }
+
+  void keep(std::string_view name, const Columns& columns, std::string_view reason) {
+    draft_.keep(name, draft_.cached(), columns, reason, Phase::kMlpForward, RowKind::kRouted);
   }
 
   void sort_rows(LaunchList& list) {

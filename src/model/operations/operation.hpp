@@ -109,17 +109,45 @@ inline bool is_product(const Operation& o) { return o.op.find("gemm") != std::st
 /// Size of `rows` x `columns` elements, with one FP32 scale per 128 of a row for FP8 and E5M6.
 Bytes stored_bytes(Precision p, std::int64_t rows, std::int64_t columns);
 
+/// What the rows of a tensor are.
+enum class RowKind : std::uint8_t {
+  kTokens,    ///< of the micro-batch
+  kRouted,    ///< at the GPU's experts
+  kReceived,  ///< distinct tokens that came to its experts
+};
+
+constexpr std::string_view name_of(RowKind kind) {
+  switch (kind) {
+    case RowKind::kTokens:
+      return "tokens";
+    case RowKind::kRouted:
+      return "routed rows";
+    case RowKind::kReceived:
+      return "received tokens";
+  }
+  return "";
+}
+
 /// A tensor that the forward pass of one micro-batch keeps until its backward pass.
 struct KeptTensor {
   std::string_view name;
   Precision precision = Precision::kBf16;
-  Bytes bytes;  ///< with the scales of FP8 and E5M6
+  RowKind rows_are{};
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::string_view columns_are;  ///< in the model's words: "hidden_size"
+  std::string_view reason;       ///< who needs it: "input of RMSNorm"
+  Phase made_in{};               ///< attn(F) or mlp(F); gone after the same part's input gradient
+  Bytes bytes;                   ///< with the scales of FP8 and E5M6
 };
 
 struct LayerOperations {
   LayerKind kind{};
   std::array<std::vector<Operation>, kPhases> phases;
   std::vector<KeptTensor> kept;
+  /// What recomputation makes of `kept` at the beginning of the layer's backward pass, for the rest
+  /// of it: where whole layers are computed again.
+  std::vector<KeptTensor> replayed;
 
   [[nodiscard]] const std::vector<Operation>& at(Phase p) const {
     return phases[static_cast<std::size_t>(p)];

@@ -58,9 +58,11 @@ void add_router_forward(LayerDraft& draft) {
     list.cast("mlp_norm_output", tokens, hidden);
   }
 
-  draft.keep("router_scores", Precision::kFp32, tokens, draft.model.n_routed_experts);
-  // Index and weight of every chosen expert.
-  draft.keep("routing", Precision::kFp32, tokens, 2 * draft.model.num_experts_per_tok);
+  draft.keep("router_scores", Precision::kFp32, {draft.model.n_routed_experts, "n_routed_experts"},
+             "gradient of the sigmoid", Phase::kAttentionForward);
+  draft.keep("routing", Precision::kFp32,
+             {2 * draft.model.num_experts_per_tok, "2 x num_experts_per_tok"},
+             "index and weight of every chosen expert", Phase::kAttentionForward);
 }
 
 void add_router_backward(LayerDraft& draft) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/units.hpp"
 #include "model/schedules/schedule.hpp"
 #include "model/specs/phase.hpp"
 #include "model/specs/precision.hpp"
@@ -39,15 +41,19 @@ using PipelineLayout = std::vector<std::vector<LayerKind>>;
 
 /// Which intermediate results are computed again in the backward pass instead of being kept.
 struct RecomputeSpec {
+  bool full = false;         ///< whole layers: their inputs alone are kept
   bool layernorm = false;    ///< outputs of RMSNorm
   bool mla_up_proj = false;  ///< outputs of the MLA up-projections
   bool moe_act = false;      ///< outputs of SwiGLU
+  bool core_attn = false;    ///< output and statistics of the attention proper
 };
 
 struct PrecisionSpec {
-  Precision gemm = Precision::kFp8;               ///< linear layers: fp8-block or bf16
-  Precision dispatch = Precision::kFp8;           ///< tokens on their way to the experts
-  Precision combine = Precision::kBf16;           ///< expert outputs on their way back
+  Precision gemm = Precision::kFp8;      ///< linear layers: fp8-block or bf16
+  Precision dispatch = Precision::kFp8;  ///< tokens on their way to the experts
+  Precision combine = Precision::kBf16;  ///< expert outputs on their way back
+  std::optional<Precision> activations;  ///< inputs of linear layers and of SwiGLU as kept for
+                                         ///< backward; none: as the products read them
   Precision attention_output = Precision::kE5m6;  ///< as kept for backward
   Precision moments = Precision::kBf16;           ///< AdamW's two moments
   Precision master_weights = Precision::kFp32;
@@ -70,6 +76,19 @@ struct OverlapSpec {
                                       Phase::kAttentionBackward, Phase::kAttentionWeight};
 };
 
+/// Where something that the optimizer needs once a step lives.
+enum class MemoryPlace : std::uint8_t { kNowhere, kDevice, kHost };
+
+/// What is kept besides the step's own tensors, and what is not for them to use.
+struct MemoryPlanSpec {
+  /// Of what the device shows, not for tensors: the CUDA context, the rings of NCCL and DeepEP, and
+  /// what the allocator cannot use.
+  Bytes reserve = Bytes(4'000'000'000);
+  MemoryPlace ema = MemoryPlace::kNowhere;  ///< moving average of the parameters, FP32
+  /// Master weights and moments; from the host they pass through the GPU once a step.
+  MemoryPlace optimizer = MemoryPlace::kDevice;
+};
+
 struct PlanSpec {
   int tp = 1;
   int cp = 1;
@@ -88,6 +107,7 @@ struct PlanSpec {
   RecomputeSpec recompute;
   OverlapSpec overlap;
   PrecisionSpec precision;
+  MemoryPlanSpec memory;
   /// What the file of `schedule` holds. Shared, because plans are copied for every variation of a
   /// scenario and nobody changes it.
   std::shared_ptr<const Schedule> schedule_from_file;

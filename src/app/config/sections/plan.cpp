@@ -19,6 +19,13 @@ constexpr std::array kModules = {
     std::pair{std::string_view("layernorm"), &RecomputeSpec::layernorm},
     std::pair{std::string_view("mla_up_proj"), &RecomputeSpec::mla_up_proj},
     std::pair{std::string_view("moe_act"), &RecomputeSpec::moe_act},
+    std::pair{std::string_view("core_attn"), &RecomputeSpec::core_attn},
+};
+
+constexpr std::array kRecomputeWords = {
+    std::pair{std::string_view("none"), RecomputeSpec{}},
+    std::pair{std::string_view("selective"), RecomputeSpec{.core_attn = true}},
+    std::pair{std::string_view("full"), RecomputeSpec{.full = true}},
 };
 
 std::vector<std::string> module_names() {
@@ -106,9 +113,15 @@ void check_virtual_stages(Fields& f, const PlanSpec& plan) {
 }  // namespace
 
 Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, const Range&) {
-  require_at(in.is_list(), in.origin, path, "is {}; expected a list of: {}", describe_node(in),
-             join(module_names()));
   out = {};
+  for (const auto& [word, modules] : kRecomputeWords) {
+    if (!in.is_scalar() || in.text != word) continue;
+    out = modules;
+    return in;
+  }
+  require_at(in.is_list(), in.origin, path,
+             "is {}; expected none, selective (core_attn), full, or a list of: {}",
+             describe_node(in), join(module_names()));
   Node shown = in;
   for (Node& item : shown.children) {
     bool known = false;
@@ -125,9 +138,13 @@ Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, con
 }
 
 Json value_schema(const RecomputeSpec*, const Range&) {
-  return {{"type", "array"},
-          {"uniqueItems", true},
-          {"items", {{"type", "string"}, {"enum", module_names()}}}};
+  std::vector<std::string> alone;
+  for (const auto& [word, modules] : kRecomputeWords) alone.emplace_back(word);
+  return {{"anyOf",
+           {{{"enum", alone}},
+            {{"type", "array"},
+             {"uniqueItems", true},
+             {"items", {{"type", "string"}, {"enum", module_names()}}}}}}};
 }
 
 Node read_value(const Node& in, const std::string& path, PipelineLayout& out, const Range&) {
@@ -171,8 +188,15 @@ void describe(Fields& f, PrecisionSpec& p) {
                     "tokens on their way to the experts");
   f.optional_choice("combine", p.combine, precisions({Precision::kBf16, Precision::kFp8}),
                     "expert outputs on their way back");
+  f.optional_choice<std::optional<Precision>>(
+      "activations", p.activations,
+      {{"gemm", std::nullopt}, {"fp8", Precision::kFp8}, {"bf16", Precision::kBf16}},
+      "inputs of linear layers and of SwiGLU as kept for backward; gemm: as the products read "
+      "them");
+  f.check(p.activations != Precision::kFp8 || p.gemm == Precision::kFp8, "activations",
+          "products read bf16, so nothing is there in fp8; expected gemm or bf16");
   f.optional_choice("attention_output", p.attention_output,
-                    precisions({Precision::kE5m6, Precision::kBf16}),
+                    precisions({Precision::kE5m6, Precision::kFp8, Precision::kBf16}),
                     "attention outputs as kept for backward");
   f.optional_choice("moments", p.moments, precisions({Precision::kBf16, Precision::kFp32}),
                     "the two moments of AdamW");
@@ -199,6 +223,22 @@ void describe(Fields& f, OverlapSpec& overlap) {
   check_order(f, "order", overlap.order);
 }
 
+void describe(Fields& f, MemoryPlanSpec& memory) {
+  f.optional("reserve", memory.reserve,
+             "of what the device shows, not for tensors: CUDA context, rings of NCCL and DeepEP, "
+             "what the allocator cannot use",
+             at_least(0));
+  f.optional_choice("ema", memory.ema,
+                    {{"none", MemoryPlace::kNowhere},
+                     {"device", MemoryPlace::kDevice},
+                     {"host", MemoryPlace::kHost}},
+                    "where a moving average of the parameters is, in FP32");
+  f.optional_choice("optimizer", memory.optimizer,
+                    {{"device", MemoryPlace::kDevice}, {"host", MemoryPlace::kHost}},
+                    "where master weights and moments are; from the host they pass through the GPU "
+                    "once a step");
+}
+
 void describe(Fields& f, PlanSpec& plan) {
   f.optional("tp", plan.tp, "tensor-parallel ranks; only 1 for now", kRanks);
   f.check(plan.tp == 1, "tp", "tensor parallelism over {} ranks is not simulated yet; expected 1",
@@ -209,8 +249,8 @@ void describe(Fields& f, PlanSpec& plan) {
   f.required("pp", plan.pp, "pipeline ranks", {.low = 1, .high = 4'096});
   f.required("ep", plan.ep, "expert-parallel ranks", kRanks);
   f.required("zero_stage", plan.zero_stage,
-             "0: every rank holds the whole optimizer state; 1: it is sharded over data-parallel "
-             "ranks",
+             "what is sharded over data-parallel ranks: 0 nothing, 1 the optimizer state, 2 the "
+             "gradients too, 3 the weights too",
              {.low = 0, .high = 3});
   f.check(plan.zero_stage <= 1, "zero_stage",
           "{} shards gradients{} too, which is not simulated yet; expected 0 or 1", plan.zero_stage,
@@ -247,6 +287,7 @@ void describe(Fields& f, PlanSpec& plan) {
              "what backward computes again instead of keeping it");
   f.optional_section("overlap", plan.overlap, "what runs beside what");
   f.optional_section("precision", plan.precision, "number formats");
+  f.optional_section("memory", plan.memory, "what else memory holds, and where");
 }
 
 }  // namespace pipecast::config

@@ -18,6 +18,7 @@ void describe(Fields& f, ModelSpec& model);
 
 void describe(Fields& f, PrecisionSpec& precision);
 void describe(Fields& f, OverlapSpec& overlap);
+void describe(Fields& f, MemoryPlanSpec& memory);
 void describe(Fields& f, PlanSpec& plan);
 /// A list of names of recomputed modules.
 Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, const Range& range);
