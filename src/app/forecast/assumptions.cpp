@@ -136,6 +136,11 @@ std::vector<Assumption> assumptions_of(const Scenario& scenario, const PlanSpec&
       fixed("plan.precision.pipeline_transfer",
             std::string(name_of(plan.precision.pipeline_transfer)),
             "precision of activations and gradients between stages"),
+      fixed(
+          "plan.memory.reserve",
+          fmt::format("{:.1f} GB", static_cast<double>(plan.memory.reserve.count()) / 1e9),
+          "of what a GPU shows, not for tensors: CUDA context, rings of NCCL and DeepEP, what the "
+          "allocator cannot use"),
   };
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (!phase.global_batch_size || phase.global_batch_size->from == phase.global_batch_size->to)

@@ -1,5 +1,6 @@
 #include "app/forecast/forecast.hpp"
 
+#include <fmt/format.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
 
@@ -65,24 +66,6 @@ std::vector<int> batch_sizes(const BatchRamp& ramp) {
   return sizes;
 }
 
-/// The first rank that does not fit, in words.
-void require_memory(const StepForecast& step, const GpuSpec& gpu) {
-  for (std::size_t rank = 0; rank < step.memory.size(); ++rank) {
-    const Bytes total = step.memory[rank].total();
-    require<ImpossiblePlan>(
-        total <= gpu.hbm_capacity,
-        "pipeline rank {} needs {:.1f} GB of memory and a {} has {:.1f} GB: {:.1f} GB too much "
-        "(weights {:.1f}, gradients {:.1f}, optimizer {:.1f}, activations {:.1f} GB)",
-        rank, static_cast<double>(total.count()) / 1e9, gpu.name,
-        static_cast<double>(gpu.hbm_capacity.count()) / 1e9,
-        static_cast<double>((total - gpu.hbm_capacity).count()) / 1e9,
-        static_cast<double>(step.memory[rank].weights.count()) / 1e9,
-        static_cast<double>(step.memory[rank].gradients.count()) / 1e9,
-        static_cast<double>(step.memory[rank].optimizer.count()) / 1e9,
-        static_cast<double>(step.memory[rank].activations.count()) / 1e9);
-  }
-}
-
 Throughput throughput_of(const Scenario& scenario, const StepForecast& step) {
   Throughput out;
   const std::int64_t seq_length = scenario.recipe.seq_length;
@@ -109,6 +92,7 @@ struct Variation {
   Scenario scenario;
   const PhaseSpec* phase;  ///< of the original scenario
   int global_batch;
+  bool checks_memory = false;
   std::optional<StepRouting> routing{};  ///< if it differs from the original's
   double step_s = 0;
   double gpu_hours_per_token = 0;
@@ -132,9 +116,13 @@ class PhaseRouting {
 };
 
 void simulate(Variation& v, const StepRouting& routing) {
-  const StepForecast step = forecast_step(v.scenario, v.phase->plan, v.global_batch, routing,
+  const PlanSpec& plan = v.phase->plan;
+  const StepForecast step = forecast_step(v.scenario, plan, v.global_batch, routing,
                                           SimulationMode::kFolded, 0, 1, nullptr, false);
-  require_memory(step, v.scenario.cluster.gpu);
+  if (v.checks_memory) {
+    const StepMemory memory = step_memory(v.scenario, plan, step, routing, SimulationMode::kFolded);
+    require_memory(memory, v.scenario, plan, step);
+  }
   v.step_s = step_seconds(step);
   v.gpu_hours_per_token = gpu_hours_per_token(v.scenario, step);
   v.events = step.times.events;
@@ -180,7 +168,8 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const Phas
     if (!phase.tokens) continue;
     for (const int size : batch_sizes(*phase.global_batch_size)) {
       if (&phase == &main && size == main.global_batch_size->to) continue;
-      others.push_back({.scenario = scenario, .phase = &phase, .global_batch = size});
+      others.push_back(
+          {.scenario = scenario, .phase = &phase, .global_batch = size, .checks_memory = true});
     }
   }
   simulate(others, routing, options);
@@ -356,6 +345,48 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
   return out;
 }
 
+StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
+                       const StepRouting& routing, SimulationMode mode) {
+  const int data_parallel = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
+  RowShares shares;
+  if (routing.router != nullptr) {
+    const int groups = mode == SimulationMode::kFull ? data_parallel / plan.ep : 1;
+    shares = row_shares(*routing.router, step.plan, step.passes, groups);
+  }
+  return {scenario, plan, step.passes, step.plan, shares, step.times.spans};
+}
+
+void require_memory(const StepMemory& memory, const Scenario& scenario, const PlanSpec& plan,
+                    const StepForecast& step) {
+  int fullest = 0;
+  for (int rank = 1; rank < memory.ranks(); ++rank) {
+    if (memory.peak(rank).totals.total() > memory.peak(fullest).totals.total()) fullest = rank;
+  }
+  const StepMemory::Peak& peak = memory.peak(fullest);
+  const Bytes capacity = memory_capacity(scenario.cluster.gpu, plan);
+  const Bytes needed = peak.totals.total();
+  if (needed <= capacity) return;
+  const auto gigabytes = [](Bytes bytes) { return static_cast<double>(bytes.count()) / 1e9; };
+  std::string parts;
+  for (std::size_t c = 0; c < kMemoryCategories; ++c) {
+    const auto category = static_cast<MemoryCategory>(c);
+    parts += fmt::format("{}{} {:.1f}", parts.empty() ? "" : ", ", name_of(category),
+                         gigabytes(peak.totals.of(category)));
+  }
+  const auto rank = static_cast<std::size_t>(fullest);
+  const std::string doing =
+      peak.step < 0
+          ? "gathers parameters"
+          : "runs " + to_text(step.passes.ranks[rank][static_cast<std::size_t>(peak.step)]);
+  throw DoesNotFit(fmt::format(
+      "pipeline rank {} does not fit: {:.1f} GB too much. When it {}, {:.3f} s into a step of {} "
+      "micro-batches under {}, it holds {:.1f} GB ({}); a {} has {:.1f} GB, less a reserve of "
+      "{:.1f} GB",
+      fullest, gigabytes(needed - capacity), doing, to_seconds(peak.when - Time()),
+      step.microbatches, step.schedule, gigabytes(needed), parts, scenario.cluster.gpu.name,
+      gigabytes(scenario.cluster.gpu.hbm_capacity), gigabytes(plan.memory.reserve)));
+}
+
 StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
                            const StepRouting& routing, SimulationMode mode, std::uint64_t seed,
                            int threads, StepTrace* trace, bool explain) {
@@ -364,21 +395,21 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   phase.plan = plan;
   StepForecast out;
   out.microbatches = microbatches_of(phase, global_batch);
-  const ChosenSchedule chosen = choose_schedule(
-      plan, out.microbatches, [&] { return stage_costs(phase, plan, routing.even); });
+  ChosenSchedule chosen = choose_schedule(plan, out.microbatches,
+                                          [&] { return stage_costs(phase, plan, routing.even); });
   out.schedule = chosen.name;
+  out.passes = std::move(chosen.schedule);
   out.tokens = Tokens(static_cast<std::int64_t>(global_batch) * scenario.recipe.seq_length);
   out.plan = plan_step(
-      phase, plan, chosen.schedule, routing.even,
+      phase, plan, out.passes, routing.even,
       {.mode = mode, .router = routing.router.get(), .fabric_slowdown = routing.fabric_slowdown});
   const ForEach on_threads = [threads](std::size_t count, const auto& function) {
     for_each(count, threads, function);
   };
   out.times = simulate_step(
-      phase, plan, out.plan, chosen.schedule,
+      phase, plan, out.plan, out.passes,
       {.mode = mode, .router = routing.router.get(), .seed = seed, .explain = explain}, trace,
       on_threads);
-  out.memory = memory_of_ranks(phase, plan, chosen.schedule);
   return out;
 }
 
@@ -389,11 +420,15 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   if (options.progress) options.progress("training step", 0);
   out.step = forecast_step(scenario, main.plan, main.global_batch_size->to, routing.of(main.plan),
                            options.mode, options.seed, options.threads, options.trace);
-  require_memory(out.step, scenario.cluster.gpu);
+  out.memory = step_memory(scenario, main.plan, out.step, routing.of(main.plan), options.mode);
+  out.memory_capacity = memory_capacity(scenario.cluster.gpu, main.plan);
+  require_memory(out.memory, scenario, main.plan, out.step);
   out.events = out.step.times.events;
   out.throughput = throughput_of(scenario, out.step);
   out.parameters = count_parameters(scenario.model);
-  for (const RankMemory& rank : out.step.memory) out.parameters_per_rank.push_back(rank.parameters);
+  for (int rank = 0; rank < out.memory.ranks(); ++rank) {
+    out.parameters_per_rank.push_back(out.memory.persistent(rank).parameters);
+  }
   out.gpu_hours_per_trillion_tokens = gpu_hours_per_token(scenario, out.step) * kTrillion;
   out.days_per_trillion_tokens =
       out.gpu_hours_per_trillion_tokens / scenario.cluster.gpus() / kHoursPerDay;

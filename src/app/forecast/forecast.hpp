@@ -10,20 +10,24 @@
 #include <vector>
 
 #include "model/arithmetic/parameters.hpp"
-#include "model/memory/rank_memory.hpp"
 #include "model/specs/scenario.hpp"
-#include "sim/cluster/step_simulation.hpp"
+#include "sim/cluster/step_memory.hpp"
 
 namespace pipecast {
 
 /// One simulated training step.
 struct StepForecast {
   std::string schedule;  ///< the plan's or its fallback
+  Schedule passes;
   int microbatches = 0;  ///< per data-parallel rank
   Tokens tokens;
   StepPlan plan;
   StepTimes times;
-  std::vector<RankMemory> memory;  ///< [pipeline rank]
+};
+
+/// A rank holds more than its GPUs have.
+struct DoesNotFit : ImpossiblePlan {
+  using ImpossiblePlan::ImpossiblePlan;
 };
 
 struct PhaseForecast {
@@ -82,6 +86,8 @@ struct Throughput {
 struct Forecast {
   StepForecast step;  ///< of the main phase: the simulated phase with the most tokens, at its last
                       ///< batch size
+  StepMemory memory;  ///< of the same step
+  Bytes memory_capacity;  ///< of a GPU, for tensors
   Throughput throughput;
   ParameterCount parameters;
   std::vector<std::int64_t>
@@ -130,6 +136,17 @@ struct ForecastOptions {
       progress{};  ///< may be empty; any thread
 };
 
+/// Memory over a simulated step. Of every rank the GPU with most rows at its experts: in full mode
+/// of all its GPUs, in folded mode of one expert-parallel group.
+/// @param routing  with which the step was simulated
+StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
+                       const StepRouting& routing, SimulationMode mode);
+
+/// @throws DoesNotFit that says of the fullest rank when, by how much and what it holds, if that is
+/// more than the GPU has for tensors
+void require_memory(const StepMemory& memory, const Scenario& scenario, const PlanSpec& plan,
+                    const StepForecast& step);
+
 /// Simulates one step. Does not check that it fits into memory.
 /// @param plan         the phase's plan
 /// @param global_batch sequences per step
@@ -142,7 +159,8 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
                            const StepRouting& routing, SimulationMode mode, std::uint64_t seed = 0,
                            int threads = 1, StepTrace* trace = nullptr, bool explain = true);
 
-/// @throws ImpossiblePlan if a schedule cannot run or a rank's memory does not hold what it must
+/// @throws ImpossiblePlan if a schedule cannot run
+/// @throws DoesNotFit if a rank's memory does not hold what it must, in any step of the recipe
 Forecast forecast(const Scenario& scenario, const ForecastOptions& options);
 
 }  // namespace pipecast

@@ -27,18 +27,20 @@ Json finish_json(const FinishTimes& finish) {
           {"latest", to_seconds(finish.latest)}};
 }
 
-Json memory_json(const RankMemory& memory, Bytes capacity) {
-  return {{"weights", memory.weights.count()},
-          {"gradients", memory.gradients.count()},
-          {"optimizer", memory.optimizer.count()},
-          {"activations", memory.activations.count()},
-          {"communication", memory.communication.count()},
-          {"workspace", memory.workspace.count()},
-          {"total", memory.total().count()},
-          {"capacity", capacity.count()}};
+Json memory_json(const MemoryTotals& memory, Bytes capacity) {
+  Json out;
+  for (std::size_t c = 0; c < kMemoryCategories; ++c) {
+    const auto category = static_cast<MemoryCategory>(c);
+    out[std::string(name_of(category))] = memory.of(category).count();
+  }
+  out["total"] = memory.total().count();
+  out["capacity"] = capacity.count();
+  return out;
 }
 
-Json step_json(const Scenario& scenario, const StepForecast& step, const LostTime& lost) {
+Json step_json(const Forecast& forecast) {
+  const StepForecast& step = forecast.step;
+  const LostTime& lost = forecast.lost;
   constexpr double kSecondsPerDay = 86400;
   const double time_s = to_seconds(step.times.time);
   Json out = {
@@ -62,7 +64,8 @@ Json step_json(const Scenario& scenario, const StepForecast& step, const LostTim
          {"breakdown_s", breakdown_json(step.times.ranks[rank].breakdown)},
          {"overlap_s", overlap_json(step.times.ranks[rank].overlap)},
          {"finish_s", finish_json(step.times.ranks[rank].finish)},
-         {"memory_bytes", memory_json(step.memory[rank], scenario.cluster.gpu.hbm_capacity)}});
+         {"memory_bytes", memory_json(forecast.memory.peak(static_cast<int>(rank)).totals,
+                                      forecast.memory_capacity)}});
   }
   out["ranks"] = std::move(ranks);
   return out;
@@ -176,7 +179,7 @@ nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& for
               {"mode", name_of(mode)},
               {"seed", seed},
               {"config", config}};
-  out["step"] = step_json(scenario, step, forecast.lost);
+  out["step"] = step_json(forecast);
   out["parameters"] = {{"total", forecast.parameters.total},
                        {"activated", forecast.parameters.activated},
                        {"per_rank", forecast.parameters_per_rank}};

@@ -124,7 +124,8 @@ void print_findings(const Forecast& f) {
   }
 }
 
-void print_ranks(const Scenario& scenario, const StepForecast& step) {
+void print_ranks(const Scenario& scenario, const Forecast& f) {
+  const StepForecast& step = f.step;
   constexpr std::size_t kWidth = 60;
   const bool colours = colours_wanted();
   const double capacity = static_cast<double>(scenario.cluster.gpu.hbm_capacity.count());
@@ -134,11 +135,13 @@ void print_ranks(const Scenario& scenario, const StepForecast& step) {
     for (std::size_t c = 0; c < kTimeCategories; ++c) {
       parts.push_back({to_seconds(step.times.ranks[rank].breakdown[c]), kLetters[c]});
     }
-    fmt::print("{:>4}  {:>9.1f}  {}\n", rank,
-               static_cast<double>(step.memory[rank].total().count()) / kGiga,
-               bar(parts, kWidth, colours));
+    fmt::print(
+        "{:>4}  {:>9.1f}  {}\n", rank,
+        static_cast<double>(f.memory.peak(static_cast<int>(rank)).totals.total().count()) / kGiga,
+        bar(parts, kWidth, colours));
   }
-  fmt::print("Each GPU has {:.1f} GB.\n\n", capacity / kGiga);
+  fmt::print("Each GPU has {:.1f} GB, {:.1f} GB of them for tensors.\n\n", capacity / kGiga,
+             static_cast<double>(f.memory_capacity.count()) / kGiga);
 }
 
 void print_phases(const Forecast& f) {
@@ -182,7 +185,7 @@ void print_summary(const Scenario& scenario, const Forecast& forecast, Simulatio
   print_headline(scenario, forecast, mode);
   print_breakdown(forecast.step.times);
   print_findings(forecast);
-  print_ranks(scenario, forecast.step);
+  print_ranks(scenario, forecast);
   print_phases(forecast);
   print_critical_path(forecast.step.times);
   print_sensitivities(forecast);

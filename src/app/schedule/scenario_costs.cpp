@@ -2,7 +2,7 @@
 
 #include "app/config/layout.hpp"
 #include "app/forecast/forecast.hpp"
-#include "model/memory/rank_memory.hpp"
+#include "model/memory/layer_memory.hpp"
 #include "sim/cluster/stage_costs.hpp"
 
 namespace pipecast {
@@ -17,11 +17,16 @@ StageCosts scenario_costs(const Scenario& scenario, int stages) {
   const RoutingStatistics routing =
       balanced_routing(phase.model, plan.ep, phase.cluster.gpus_per_node);
   StageCosts out{.costs = stage_costs(phase, plan, routing), .bytes = {}};
-  const MemoryAccount memory(phase, plan);
-  for (int stage = 0; stage < stages; ++stage) {
-    out.bytes.push_back(
-        {.activations = memory.activations({.stage = stage, .live_chunks = 1}),
-         .weight_operands = memory.activations({.stage = stage, .deferred_weights = 1})});
+  const LayerLoad load = balanced_load(phase.model, plan, phase.recipe.seq_length);
+  for (const std::vector<LayerKind>& stage : plan.pipeline_layout) {
+    StageBytes& bytes = out.bytes.emplace_back();
+    for (const LayerKind kind : stage) {
+      const LayerMemory layer = layer_memory(phase.model, plan, kind, load);
+      bytes.activations +=
+          layer.at(Bundle::kAttentionKept).bytes + layer.at(Bundle::kMlpKept).bytes;
+      bytes.weight_operands +=
+          layer.at(Bundle::kAttentionOperands).bytes + layer.at(Bundle::kMlpOperands).bytes;
+    }
   }
   return out;
 }

@@ -23,7 +23,10 @@ class StepEnd {
     out.time = end_ - Time();
     out.simulated_gpus = plan_.ranks() * replicas();
     for (const ColumnTimes& column : columns_) out.events += column.events;
-    for (int rank = 0; rank < plan_.ranks(); ++rank) out.ranks.push_back(rank_times(rank));
+    for (int rank = 0; rank < plan_.ranks(); ++rank) {
+      out.ranks.push_back(rank_times(rank));
+      out.spans.push_back(rank_spans(rank));
+    }
     if (conditions_.explain) out.critical_path = critical_path(plan_, columns_, last);
     count_links(out);
     out.loads = load_statistics();
@@ -74,6 +77,7 @@ class StepEnd {
       const Time updated = agreed + optimizer.update;
       const Time gathered = updated + optimizer.all_gather;
       end_ = std::max(end_, gathered);
+      gathers_.push_back({updated, gathered});
       if (trace == nullptr || !plan_.trains) continue;
       trace->chunks.push_back({rank, "AdamW", agreed, updated});
       trace->chunks.push_back({rank, "all-gather", updated, gathered});
@@ -114,6 +118,15 @@ class StepEnd {
       out.finish.latest = std::max(out.finish.latest, finished);
     });
     out.finish.mean = mean([](const GpuTimes& gpu) { return gpu.finished - Time(); });
+    return out;
+  }
+
+  [[nodiscard]] RankSpans rank_spans(int rank) const {
+    RankSpans out{.steps = {}, .gather = gathers_[static_cast<std::size_t>(rank)]};
+    const std::size_t first = static_cast<std::size_t>(rank) * group_;
+    for (const PlayedStep& step : columns_.front().record.steps[first]) {
+      out.steps.push_back({step.begin, step.end});
+    }
     return out;
   }
 
@@ -165,6 +178,7 @@ class StepEnd {
   std::size_t group_;
   const StepConditions& conditions_;
   Time end_;
+  std::vector<TaskSpan> gathers_;  // [pipeline rank]
 };
 
 }  // namespace

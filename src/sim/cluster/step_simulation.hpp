@@ -29,9 +29,16 @@ struct LinkUse {
   double busy_fraction = 0;  ///< mean over GPUs, at the bandwidth that transfers reach
 };
 
+/// When the first GPU of a pipeline rank ran what.
+struct RankSpans {
+  std::vector<TaskSpan> steps;  ///< [position in the schedule]
+  TaskSpan gather{};            ///< of updated parameters, at the step's end
+};
+
 struct StepTimes {
   Duration time;
   std::vector<RankTimes> ranks;
+  std::vector<RankSpans> spans;              ///< [pipeline rank]
   std::vector<CriticalShare> critical_path;  ///< longest first; sums to `time`
   LinkUse nic;
   LinkUse nvlink;

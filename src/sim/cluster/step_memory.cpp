@@ -1,0 +1,392 @@
+#include "sim/cluster/step_memory.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/assert.hpp"
+
+namespace pipecast {
+
+namespace {
+
+using Layers = std::vector<LayerKind>;
+
+bool is_forward(const ChunkPass& pass) { return pass.pass == Pass::kForward; }
+
+}  // namespace
+
+/// When the bundles of one kind of chunk come and go.
+class StepMemory::Profile {
+ public:
+  /// @param trains  false: a forward frees at its end what it would keep
+  Profile(const ChunkProgram& program, const Step& step, const Layers& first, const Layers& second,
+          const PlanSpec& plan, bool trains)
+      : program_(program), plan_(plan), trains_(trains), spans_(play_alone(program.tasks)) {
+    add_pass(step.first, 0, 0, first.size());
+    if (step.overlapped) add_pass(step.second, 1, first.size(), second.size());
+    // At one moment what goes makes room for what comes.
+    std::stable_sort(changes_.begin(), changes_.end(), [](const Change& a, const Change& b) {
+      return a.when != b.when ? a.when < b.when : a.comes < b.comes;
+    });
+  }
+
+  std::vector<Change> take() { return std::move(changes_); }
+
+ private:
+  struct PhaseSpan {
+    double start = 0;
+    double end = 0;
+  };
+  using PhaseSpans = std::array<PhaseSpan, kPhases>;
+
+  void add_pass(const ChunkPass& pass, int which, std::size_t first_slot, std::size_t layers) {
+    for (std::size_t layer = 0; layer < layers; ++layer) {
+      layer_ = static_cast<std::int16_t>(layer);
+      pass_ = static_cast<std::int16_t>(which);
+      const PhaseSpans spans = phase_spans(static_cast<int>(first_slot + layer));
+      if (is_forward(pass)) {
+        forward(spans);
+        continue;
+      }
+      if (pass.pass != Pass::kBackwardWeight) backward_input(spans);
+      if (pass.pass != Pass::kBackwardInput) backward_weight(spans);
+    }
+  }
+
+  void forward(const PhaseSpans& at) {
+    take(Bundle::kAttentionKept, of(at, Phase::kAttentionForward).start);
+    take(Bundle::kMlpKept, of(at, Phase::kMlpForward).start);
+    forward_transients(at);
+    hold(Bundle::kGatheredWeights, of(at, Phase::kAttentionForward).start,
+         of(at, Phase::kMlpForward).end);
+    if (trains_) return;
+    const double end = of(at, Phase::kCombineForward).end;
+    release(Bundle::kAttentionKept, end);
+    release(Bundle::kMlpKept, end);
+  }
+
+  void forward_transients(const PhaseSpans& at) {
+    hold(Bundle::kAttentionForwardWork, of(at, Phase::kAttentionForward));
+    hold(Bundle::kMlpForwardWork, of(at, Phase::kMlpForward));
+    hold(Bundle::kDispatched, of(at, Phase::kDispatchForward).start,
+         of(at, Phase::kMlpForward).end);
+    hold(Bundle::kCombining, of(at, Phase::kMlpForward).start, of(at, Phase::kCombineForward).end);
+  }
+
+  void backward_input(const PhaseSpans& at) {
+    const PhaseSpan mlp = of(at, Phase::kMlpBackward);
+    const PhaseSpan attention = of(at, Phase::kAttentionBackward);
+    double first = of(at, Phase::kCombineBackward).start;
+    if (plan_.recompute.full) {
+      first = of(at, Phase::kAttentionForward).start;
+      forward_transients(at);
+      hold(Bundle::kAttentionReplayed, first, attention.end);
+      hold(Bundle::kMlpReplayed, of(at, Phase::kMlpForward).start, mlp.end);
+    }
+    hold(Bundle::kGatheredWeights, first, attention.end);
+    hold(Bundle::kDispatchedGradient, of(at, Phase::kCombineBackward).start, mlp.end);
+    hold(Bundle::kMlpBackwardWork, mlp);
+    hold(Bundle::kCombiningGradient, mlp.start, of(at, Phase::kDispatchBackward).end);
+    hold(Bundle::kAttentionBackwardWork, attention);
+    release(Bundle::kMlpKept, mlp.end);
+    take(Bundle::kMlpOperands, mlp.end);
+    release(Bundle::kAttentionKept, attention.end);
+    take(Bundle::kAttentionOperands, attention.end);
+  }
+
+  void backward_weight(const PhaseSpans& at) {
+    const PhaseSpan mlp = of(at, Phase::kMlpWeight);
+    const PhaseSpan attention = of(at, Phase::kAttentionWeight);
+    hold(Bundle::kMlpWeightWork, mlp);
+    hold(Bundle::kAttentionWeightWork, attention);
+    hold(Bundle::kWholeGradients, std::min(mlp.start, attention.start),
+         std::max(mlp.end, attention.end));
+    release(Bundle::kMlpOperands, mlp.end);
+    release(Bundle::kAttentionOperands, attention.end);
+  }
+
+  static const PhaseSpan& of(const PhaseSpans& spans, Phase phase) {
+    return spans[static_cast<std::size_t>(phase)];
+  }
+
+  /// Parts of the chunk's time. A phase without kernels stands where the layer's next one begins,
+  /// or at the chunk's end.
+  [[nodiscard]] PhaseSpans phase_spans(int slot) const {
+    constexpr std::array kOrder = {Phase::kAttentionForward, Phase::kDispatchForward,
+                                   Phase::kMlpForward,       Phase::kCombineForward,
+                                   Phase::kCombineBackward,  Phase::kMlpBackward,
+                                   Phase::kDispatchBackward, Phase::kAttentionBackward,
+                                   Phase::kMlpWeight,        Phase::kAttentionWeight};
+    std::array<std::optional<PhaseSpan>, kPhases> known;
+    const auto whole = static_cast<double>(std::max<std::int64_t>(1, program_.alone.count()));
+    for (std::size_t i = 0; i < spans_.size(); ++i) {
+      const Task& task = program_.tasks[i];
+      if (task.slot != slot) continue;
+      const PhaseSpan span{static_cast<double>((spans_[i].start - Time()).count()) / whole,
+                           static_cast<double>((spans_[i].end - Time()).count()) / whole};
+      std::optional<PhaseSpan>& phase = known[static_cast<std::size_t>(task.phase)];
+      phase = phase ? PhaseSpan{std::min(phase->start, span.start), std::max(phase->end, span.end)}
+                    : span;
+    }
+    PhaseSpans out;
+    double next = 1;
+    for (std::size_t i = kOrder.size(); i-- > 0;) {
+      const auto phase = static_cast<std::size_t>(kOrder[i]);
+      out[phase] = known[phase].value_or(PhaseSpan{next, next});
+      next = out[phase].start;
+    }
+    return out;
+  }
+
+  void take(Bundle bundle, double when) { changes_.push_back({when, pass_, layer_, bundle, true}); }
+  void release(Bundle bundle, double when) {
+    changes_.push_back({when, pass_, layer_, bundle, false});
+  }
+  void hold(Bundle bundle, double from, double to) {
+    if (from >= to) return;
+    take(bundle, from);
+    release(bundle, to);
+  }
+  void hold(Bundle bundle, const PhaseSpan& span) { hold(bundle, span.start, span.end); }
+
+  const ChunkProgram& program_;
+  const PlanSpec& plan_;
+  bool trains_;
+  std::vector<TaskSpan> spans_;
+  std::int16_t pass_ = 0;
+  std::int16_t layer_ = 0;
+  std::vector<Change> changes_;
+};
+
+/// Plays one rank's step.
+class StepMemory::Player {
+ public:
+  Player(const StepMemory& memory, const Rank& rank)
+      : memory_(memory), rank_(rank), totals_(rank.base) {
+    for (const auto& lane : rank.lanes) {
+      first_.push_back(live_.size());
+      live_.resize(live_.size() + lane.size() * kBundles);
+    }
+  }
+
+  /// Calls function(time, position in the schedule) after every change.
+  template <class Function>
+  void run(Function&& function) {
+    function(Time(), 0);
+    for (std::size_t i = 0; i < rank_.chunks.size(); ++i) {
+      const PlayedChunk& chunk = rank_.chunks[i];
+      const TaskSpan span = i < rank_.spans.steps.size() ? rank_.spans.steps[i] : TaskSpan{};
+      const auto length = static_cast<double>((span.end - span.start).count());
+      for (const Change& change : memory_.profiles_[static_cast<std::size_t>(chunk.program)]) {
+        const auto lane =
+            static_cast<std::size_t>(chunk.lanes[static_cast<std::size_t>(change.pass)]);
+        apply(lane, change);
+        function(span.start + Duration(std::llround(length * change.when)), static_cast<int>(i));
+      }
+    }
+    for (const int count : live_) PIPECAST_ASSERT(count == 0);
+    PIPECAST_ASSERT(totals_ == rank_.base);
+    if (rank_.gathered == Bytes()) return;
+    totals_.add(MemoryCategory::kCommunication, rank_.gathered);
+    function(rank_.spans.gather.start, -1);
+    totals_.add(MemoryCategory::kCommunication, Bytes() - rank_.gathered);
+    function(rank_.spans.gather.end, -1);
+  }
+
+  [[nodiscard]] const MemoryTotals& totals() const { return totals_; }
+  /// How many of each bundle are there, by lane, layer, bundle.
+  [[nodiscard]] const std::vector<int>& live() const { return live_; }
+
+ private:
+  void apply(std::size_t lane, const Change& change) {
+    const auto layer = static_cast<std::size_t>(change.layer);
+    int& count = live_[first_[lane] + layer * kBundles + static_cast<std::size_t>(change.bundle)];
+    const BundleMemory& bundle = rank_.lanes[lane][layer].memory.at(change.bundle);
+    const std::int64_t sign = change.comes ? 1 : -1;
+    count += static_cast<int>(sign);
+    PIPECAST_ASSERT(count >= 0);
+    totals_.add(category_of(change.bundle), sign * bundle.bytes);
+    totals_.add(MemoryCategory::kWorkspace, sign * bundle.rounding);
+  }
+
+  const StepMemory& memory_;
+  const Rank& rank_;
+  MemoryTotals totals_;
+  std::vector<std::size_t> first_;  // [lane]
+  std::vector<int> live_;
+};
+
+namespace {
+
+/// The loads that a layer's share of rows makes of the balanced one. Received tokens grow with
+/// rows, up to all tokens of the group.
+LayerLoad scaled(LayerLoad load, double share) {
+  const auto times = [share](std::int64_t count) {
+    return static_cast<std::int64_t>(std::llround(static_cast<double>(count) * share));
+  };
+  load.routed_tokens = times(load.routed_tokens);
+  load.received_tokens = std::min(times(load.received_tokens), load.tokens * load.ep);
+  return load;
+}
+
+/// At the step's end: parameters in the format in which they travel, where the products read
+/// another one and the shards are of nothing smaller than whole stages.
+Bytes gather_buffer(const PlanSpec& plan, const PersistentMemory& persistent, bool trains) {
+  const bool gathers = trains && (plan.zero_stage == 1 || plan.zero_stage == 2);
+  if (!gathers || plan.precision.parameter_gather == plan.precision.gemm) return {};
+  return Bytes(static_cast<std::int64_t>(bytes_per_element(plan.precision.parameter_gather) *
+                                         static_cast<double>(persistent.parameters)));
+}
+
+}  // namespace
+
+RowShares row_shares(const Router& router, const StepPlan& step, const Schedule& schedule,
+                     int groups) {
+  RowShares out(schedule.ranks.size(),
+                std::vector<double>(static_cast<std::size_t>(step.moe_layers), 1.0));
+  const GroupLoad& even = router.balanced();
+  std::vector<double> most(schedule.ranks.size(), 0);
+  for (int group = 0; group < groups; ++group) {
+    std::vector<GroupLoad> loads;
+    for (int layer = 0; layer < step.moe_layers; ++layer) {
+      loads.push_back(router.draw(group, layer, 0));
+    }
+    for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
+      std::vector<std::size_t> layers;
+      for (const std::vector<int>& stages : schedule.stage_of) {
+        for (const int layer : step.moe_layer[static_cast<std::size_t>(stages[rank])]) {
+          if (layer >= 0) layers.push_back(static_cast<std::size_t>(layer));
+        }
+      }
+      for (std::size_t gpu = 0; gpu < even.rows.size(); ++gpu) {
+        double rows = 0;
+        for (const std::size_t layer : layers) {
+          rows += static_cast<double>(loads[layer].rows[gpu] / even.rows[gpu]);
+        }
+        if (rows <= most[rank]) continue;
+        most[rank] = rows;
+        for (const std::size_t layer : layers) {
+          out[rank][layer] = static_cast<double>(loads[layer].rows[gpu] / even.rows[gpu]);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+RowShares uniform_row_shares(double share, const StepPlan& step) {
+  return RowShares(static_cast<std::size_t>(step.ranks()),
+                   std::vector<double>(static_cast<std::size_t>(step.moe_layers), share));
+}
+
+StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
+                       const StepPlan& step, const RowShares& shares,
+                       std::vector<RankSpans> spans) {
+  const bool trains = has_backward(schedule);
+  const LayerLoad balanced = balanced_load(scenario.model, plan, scenario.recipe.seq_length);
+  std::map<LayerKind, LayerMemory> known;  // at the balanced load
+  const auto layer_of = [&](std::size_t rank, std::size_t stage, std::size_t position) {
+    const LayerKind kind = plan.pipeline_layout[stage][position];
+    const int number = step.moe_layer[stage][position];
+    if (shares.empty() || number < 0) {
+      const auto [it, fresh] = known.try_emplace(kind);
+      if (fresh) it->second = layer_memory(scenario.model, plan, kind, balanced);
+      return it->second;
+    }
+    const double share = shares[rank][static_cast<std::size_t>(number)];
+    return layer_memory(scenario.model, plan, kind, scaled(balanced, share));
+  };
+
+  profiles_.resize(step.programs.size());
+  for (std::size_t r = 0; r < schedule.ranks.size(); ++r) {
+    Rank& rank = ranks_.emplace_back();
+    rank.persistent = persistent_memory(scenario, plan, schedule, static_cast<int>(r));
+    rank.gathered = gather_buffer(plan, rank.persistent, trains);
+    for (const MemoryTensor& t : rank.persistent.tensors) {
+      rank.base.add(t.category, t.bytes);
+      rank.base.add(MemoryCategory::kWorkspace, allocated_bytes(t.bytes) - t.bytes);
+    }
+    for (const std::vector<int>& stages : schedule.stage_of) {
+      auto& lane = rank.lanes.emplace_back();
+      const auto stage = static_cast<std::size_t>(stages[r]);
+      for (std::size_t position = 0; position < plan.pipeline_layout[stage].size(); ++position) {
+        lane.push_back(
+            {static_cast<int>(stage), static_cast<int>(position), layer_of(r, stage, position)});
+      }
+    }
+    if (!spans.empty()) rank.spans = std::move(spans[r]);
+    for (std::size_t i = 0; i < schedule.ranks[r].size(); ++i) {
+      const Step& played = schedule.ranks[r][i];
+      const PlannedStep& planned = step.steps[r][i];
+      rank.chunks.push_back({planned.program, {played.first.lane, played.second.lane}});
+      auto& profile = profiles_[static_cast<std::size_t>(planned.program)];
+      if (!profile.empty()) continue;
+      const auto layers = [&](int which) {
+        const int stage = planned.passes[static_cast<std::size_t>(which)].stage;
+        return stage < 0 ? Layers{} : plan.pipeline_layout[static_cast<std::size_t>(stage)];
+      };
+      profile = Profile(step.programs[static_cast<std::size_t>(planned.program)], played, layers(0),
+                        layers(1), plan, trains)
+                    .take();
+    }
+    Player player(*this, rank);
+    player.run([&](Time when, int position) {
+      if (player.totals().total() <= rank.peak.totals.total()) return;
+      rank.peak = {when, position, player.totals()};
+      rank.at_peak = player.live();
+    });
+  }
+}
+
+std::vector<MemoryTensor> StepMemory::tensors_at_peak(int rank_index) const {
+  const Rank& rank = at(rank_index);
+  std::vector<MemoryTensor> out = rank.persistent.tensors;
+  Bytes rounding;
+  for (const MemoryTensor& t : out) rounding += allocated_bytes(t.bytes) - t.bytes;
+  std::size_t place = 0;
+  for (const auto& lane : rank.lanes) {
+    for (const HeldLayer& layer : lane) {
+      for (std::size_t b = 0; b < kBundles; ++b) {
+        const std::int64_t count = rank.at_peak[place++];
+        if (count == 0) continue;
+        const BundleMemory& bundle = layer.memory.at(static_cast<Bundle>(b));
+        rounding += count * bundle.rounding;
+        for (MemoryTensor t : bundle.tensors) {
+          t.stage = layer.stage;
+          t.position = layer.position;
+          t.copies = count;
+          t.copies_are = "live chunks";
+          t.bytes = count * t.bytes;
+          out.push_back(t);
+        }
+      }
+    }
+  }
+  if (rank.peak.step < 0) {
+    out.push_back({.name = "gathered_parameters",
+                   .category = MemoryCategory::kCommunication,
+                   .precision = Precision::kBf16,
+                   .rows = rank.persistent.parameters,
+                   .rows_are = "parameters",
+                   .reason = "updated, before they are cast",
+                   .bytes = rank.gathered});
+  }
+  out.push_back({.name = "allocator_rounding",
+                 .category = MemoryCategory::kWorkspace,
+                 .precision = Precision::kFp8,
+                 .rows = rounding.count(),
+                 .rows_are = "bytes",
+                 .reason = "blocks of 512 B, from 10 MiB on of 2 MiB",
+                 .bytes = rounding});
+  return out;
+}
+
+void StepMemory::play(int rank, const Visitor& visitor) const {
+  Player player(*this, at(rank));
+  player.run([&](Time when, int) { visitor(when, player.totals()); });
+}
+
+}  // namespace pipecast
