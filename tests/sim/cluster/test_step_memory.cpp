@@ -175,16 +175,20 @@ TEST_CASE("the busiest GPU of a rank has at least the mean of rows", "[memory]")
                            .gpus_per_node = s.cluster.gpus_per_node,
                            .tokens = s.plan.micro_batch_size * s.recipe.seq_length};
   const Router router(s.model, s.routing, group, 1);
-  const RowShares one = row_shares(router, plan, schedule, 1);
-  REQUIRE(one.size() == static_cast<std::size_t>(s.plan.pp));
-  for (const std::vector<double>& shares : one) {
+  const int drawn = GENERATE(1, 5);
+  const RowShares busiest = row_shares(router, plan, schedule, 1, drawn);
+  REQUIRE(busiest.size() == static_cast<std::size_t>(s.plan.pp));
+  for (const auto& layers : busiest) {
     double sum = 0;
-    for (const double share : shares) sum += share;
-    REQUIRE(sum >= static_cast<double>(shares.size()));
+    for (const std::vector<double>& shares : layers) {
+      REQUIRE(shares.size() == static_cast<std::size_t>(drawn));
+      for (const double share : shares) sum += share;
+    }
+    REQUIRE(sum >= static_cast<double>(layers.size()) * drawn);
   }
   // Ranks that hold the same stages have the same GPUs' shares.
-  REQUIRE(one.front() == one.back());
-  REQUIRE(row_shares(router, plan, schedule, 1) == one);
+  REQUIRE(busiest.front() == busiest.back());
+  REQUIRE(row_shares(router, plan, schedule, 1, drawn) == busiest);
 }
 
 TEST_CASE("without times the peak is the same", "[memory]") {
