@@ -197,8 +197,9 @@ void number_layers(const PipelineLayout& layout, StepPlan& out) {
   }
 }
 
-/// A layer's backward multiplies the rows of its experts twice, its forward once.
-constexpr float kBackwardWork = 2;
+/// How often a layer's backward multiplies the rows of its experts where its forward does it once:
+/// for two gradients, and once more if it runs the forward again.
+float backward_work(const PlanSpec& plan) { return plan.recompute.full ? 3 : 2; }
 
 void add(TaskLoad& mean, const GroupLoad& load, const GroupLoad& even, std::size_t gpu, int draws) {
   mean.rows += load.rows[gpu] / even.rows[gpu] / static_cast<float>(draws);
@@ -223,7 +224,7 @@ BusiestLoad expected_busiest(const Scenario& scenario, const PlanSpec& plan, con
     std::size_t most = 0;
     std::size_t most_of_pair = 0;
     const auto pair = [&](std::size_t gpu) {
-      return load.rows[gpu] + kBackwardWork * other.rows[gpu];
+      return load.rows[gpu] + backward_work(plan) * other.rows[gpu];
     };
     for (std::size_t gpu = 1; gpu < load.rows.size(); ++gpu) {
       if (load.rows[gpu] > load.rows[most]) most = gpu;
