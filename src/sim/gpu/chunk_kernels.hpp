@@ -31,6 +31,9 @@ struct ChunkShape {
   /// One per layer, in the order of `forward` and `backward`; empty: balanced.
   std::vector<LayerLoad> forward_loads{};
   std::vector<LayerLoad> backward_loads{};
+  /// Pipeline ranks that hold a pass's stage: its shards are spread over the replicas of them all.
+  int forward_holders = 1;
+  int backward_holders = 1;
 };
 
 /// One phase of one layer in a chunk.
