@@ -2,12 +2,11 @@
 
 #include "base/units.hpp"
 #include "model/arithmetic/parameters.hpp"
+#include "model/memory/stored_weights.hpp"
 
 namespace pipecast {
 
 namespace {
-
-constexpr std::int64_t kBlockElements = 128 * 128;  // weights that share one FP8 scale
 
 struct PhaseWork {
   Phase phase;
@@ -151,8 +150,14 @@ class Builder {
       add_flat(Bundle::kGatheredWeights, "gathered_weights", Precision::kBf16, held.high_precision,
                "norms, gate, embedding, head, from all shards");
       if (plan_.precision.gemm == Precision::kFp8) {
-        add_flat(Bundle::kGatheredWeights, "gathered_scales", Precision::kFp32,
-                 ceil_div(linear, kBlockElements), "one per 128 x 128 FP8 weights");
+        std::int64_t scales = 0;
+        for (const ParameterTensor& t : parameters_of(model_, kind_)) {
+          const bool expert = t.role == TensorRole::kExpert;
+          if (!expert && t.role != TensorRole::kLinear) continue;
+          scales += (expert ? t.copies / plan_.ep : t.copies) * scale_blocks(t);
+        }
+        add_flat(Bundle::kGatheredWeights, "gathered_scales", Precision::kFp32, scales,
+                 "one per 128 x 128 FP8 weights");
       }
     }
     if (plan_.zero_stage >= 2) {

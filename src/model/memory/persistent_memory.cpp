@@ -5,13 +5,12 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "model/memory/stored_weights.hpp"
 #include "model/operations/operation.hpp"
 
 namespace pipecast {
 
 namespace {
-
-constexpr std::int64_t kBlockElements = 128 * 128;  // weights that share one FP8 scale
 
 int count_holders(const Schedule& schedule, int stage) {
   std::set<std::size_t> ranks;
@@ -45,7 +44,7 @@ class Collector {
     const ReplicaGroups groups = replica_groups(scenario_, plan_, held.holders);
     const HeldParameters p = parameters_of_stage(model_, layers(held.stage), plan_.ep);
     out_.parameters += p.total();
-    add_weights(held.stage, groups, p);
+    add_weights(held.stage, groups);
     if (!trains_) return;
     const auto flat = [&](MemoryCategory category, std::string_view name, Precision precision,
                           bool sharded, std::string_view reason) {
@@ -82,16 +81,20 @@ class Collector {
   }
 
   /// Tensors of equal layers together.
-  void add_weights(int stage, const ReplicaGroups& groups, const HeldParameters& p) {
+  void add_weights(int stage, const ReplicaGroups& groups) {
     std::map<LayerKind, std::int64_t> counts;
     for (const LayerKind kind : layers(stage)) ++counts[kind];
     // The MTP module's head is the main model's, used a second time.
     if (counts.count(LayerKind::kHead) > 0) counts[LayerKind::kHead] = 1;
     const bool sharded = plan_.zero_stage >= 3;
+    std::int64_t dense_scales = 0;
+    std::int64_t expert_scales = 0;
     for (const auto& [kind, layers] : counts) {
       for (const ParameterTensor& t : parameters_of(model_, kind)) {
         const bool expert = t.role == TensorRole::kExpert;
         const bool linear = expert || t.role == TensorRole::kLinear;
+        const std::int64_t copies = layers * (expert ? t.copies / plan_.ep : t.copies);
+        if (linear) (expert ? expert_scales : dense_scales) += copies * scale_blocks(t);
         add({.name = t.name,
              .layer = kind,
              .stage = stage,
@@ -101,25 +104,25 @@ class Collector {
              .columns = t.columns,
              .rows_are = "outputs",
              .columns_are = "inputs",
-             .copies = layers * (expert ? t.copies / plan_.ep : t.copies),
+             .copies = copies,
              .copies_are = expert ? "layers x local experts" : "layers",
              .shards = sharded ? (expert ? groups.experts : groups.replicated) : 1,
              .reason = "operand of products, as they read it"});
       }
     }
     if (plan_.precision.gemm != Precision::kFp8) return;
-    const auto scales = [&](std::int64_t parameters, std::int64_t replicas, std::string_view of) {
+    const auto scales = [&](std::int64_t count, std::int64_t replicas, std::string_view of) {
       add({.name = "weight_scales",
            .stage = stage,
            .category = MemoryCategory::kWeights,
            .precision = Precision::kFp32,
-           .rows = ceil_div(parameters, kBlockElements),
+           .rows = count,
            .rows_are = of,
            .shards = sharded ? replicas : 1,
            .reason = "one per 128 x 128 FP8 weights"});
     };
-    scales(p.dense, groups.replicated, "blocks of linear layers");
-    scales(p.expert, groups.experts, "blocks of experts");
+    scales(dense_scales, groups.replicated, "blocks of linear layers");
+    scales(expert_scales, groups.experts, "blocks of experts");
   }
 
   /// For use only; the embedding's stage updates it.

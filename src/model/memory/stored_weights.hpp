@@ -7,6 +7,9 @@
 
 namespace pipecast {
 
+/// Blocks of 128 x 128 of one of a tensor's copies, incomplete ones included.
+std::int64_t scale_blocks(const ParameterTensor& tensor);
+
 /// Linear layers and experts in `linear`, everything else in BF16. FP8 has an FP32 scale for each
 /// block of 128 x 128, also for an incomplete one. Source: DeepSeek-V3 report (arXiv 2412.19437),
 /// section 3.3.

@@ -40,12 +40,18 @@ class StepMemory::Profile {
     double end = 0;
   };
   using PhaseSpans = std::array<PhaseSpan, kPhases>;
+  /// Of a layer's weights and gradients between shards.
+  struct Moves {
+    std::optional<PhaseSpan> gather;
+    std::optional<PhaseSpan> reduction;
+  };
 
   void add_pass(const ChunkPass& pass, int which, std::size_t first_slot, std::size_t layers) {
     for (std::size_t layer = 0; layer < layers; ++layer) {
       layer_ = static_cast<std::int16_t>(layer);
       pass_ = static_cast<std::int16_t>(which);
       const PhaseSpans spans = phase_spans(static_cast<int>(first_slot + layer));
+      moves_ = moves_of(static_cast<int>(first_slot + layer));
       if (is_forward(pass)) {
         forward(spans);
         continue;
@@ -59,7 +65,7 @@ class StepMemory::Profile {
     take(Bundle::kAttentionKept, of(at, Phase::kAttentionForward).start);
     take(Bundle::kMlpKept, of(at, Phase::kMlpForward).start);
     forward_transients(at);
-    hold(Bundle::kGatheredWeights, of(at, Phase::kAttentionForward).start,
+    hold(Bundle::kGatheredWeights, gathered_from(of(at, Phase::kAttentionForward)),
          of(at, Phase::kMlpForward).end);
     if (trains_) return;
     const double end = of(at, Phase::kCombineForward).end;
@@ -78,14 +84,14 @@ class StepMemory::Profile {
   void backward_input(const PhaseSpans& at) {
     const PhaseSpan mlp = of(at, Phase::kMlpBackward);
     const PhaseSpan attention = of(at, Phase::kAttentionBackward);
-    double first = of(at, Phase::kCombineBackward).start;
+    PhaseSpan first = of(at, Phase::kCombineBackward);
     if (plan_.recompute.full) {
-      first = of(at, Phase::kAttentionForward).start;
+      first = of(at, Phase::kAttentionForward);
       forward_transients(at);
-      hold(Bundle::kAttentionReplayed, first, attention.end);
+      hold(Bundle::kAttentionReplayed, first.start, attention.end);
       hold(Bundle::kMlpReplayed, of(at, Phase::kMlpForward).start, mlp.end);
     }
-    hold(Bundle::kGatheredWeights, first, attention.end);
+    hold(Bundle::kGatheredWeights, gathered_from(first), attention.end);
     hold(Bundle::kDispatchedGradient, of(at, Phase::kCombineBackward).start, mlp.end);
     hold(Bundle::kMlpBackwardWork, mlp);
     hold(Bundle::kCombiningGradient, mlp.start, of(at, Phase::kDispatchBackward).end);
@@ -101,10 +107,16 @@ class StepMemory::Profile {
     const PhaseSpan attention = of(at, Phase::kAttentionWeight);
     hold(Bundle::kMlpWeightWork, mlp);
     hold(Bundle::kAttentionWeightWork, attention);
+    const double last = std::max(mlp.end, attention.end);
     hold(Bundle::kWholeGradients, std::min(mlp.start, attention.start),
-         std::max(mlp.end, attention.end));
+         moves_.reduction ? moves_.reduction->end : last);
     release(Bundle::kMlpOperands, mlp.end);
     release(Bundle::kAttentionOperands, attention.end);
+  }
+
+  /// From the gather that the first phase waits for, where there is one.
+  [[nodiscard]] double gathered_from(const PhaseSpan& first) const {
+    return moves_.gather ? moves_.gather->start : first.start;
   }
 
   static const PhaseSpan& of(const PhaseSpans& spans, Phase phase) {
@@ -120,12 +132,10 @@ class StepMemory::Profile {
                                    Phase::kDispatchBackward, Phase::kAttentionBackward,
                                    Phase::kMlpWeight,        Phase::kAttentionWeight};
     std::array<std::optional<PhaseSpan>, kPhases> known;
-    const auto whole = static_cast<double>(std::max<std::int64_t>(1, program_.alone.count()));
     for (std::size_t i = 0; i < spans_.size(); ++i) {
       const Task& task = program_.tasks[i];
-      if (task.slot != slot) continue;
-      const PhaseSpan span{static_cast<double>((spans_[i].start - Time()).count()) / whole,
-                           static_cast<double>((spans_[i].end - Time()).count()) / whole};
+      if (task.slot != slot || task.move != ShardMove::kNone) continue;
+      const PhaseSpan span = span_of(i);
       std::optional<PhaseSpan>& phase = known[static_cast<std::size_t>(task.phase)];
       phase = phase ? PhaseSpan{std::min(phase->start, span.start), std::max(phase->end, span.end)}
                     : span;
@@ -138,6 +148,24 @@ class StepMemory::Profile {
       next = out[phase].start;
     }
     return out;
+  }
+
+  [[nodiscard]] Moves moves_of(int slot) const {
+    Moves out;
+    for (std::size_t i = 0; i < spans_.size(); ++i) {
+      const Task& task = program_.tasks[i];
+      if (task.slot != slot) continue;
+      if (task.move == ShardMove::kAllGather) out.gather = span_of(i);
+      if (task.move == ShardMove::kReduceScatter) out.reduction = span_of(i);
+    }
+    return out;
+  }
+
+  /// When a task runs, in parts of the chunk's time.
+  [[nodiscard]] PhaseSpan span_of(std::size_t task) const {
+    const auto whole = static_cast<double>(std::max<std::int64_t>(1, program_.alone.count()));
+    return {static_cast<double>((spans_[task].start - Time()).count()) / whole,
+            static_cast<double>((spans_[task].end - Time()).count()) / whole};
   }
 
   void take(Bundle bundle, double when) { changes_.push_back({when, pass_, layer_, bundle, true}); }
@@ -155,6 +183,7 @@ class StepMemory::Profile {
   const PlanSpec& plan_;
   bool trains_;
   std::vector<TaskSpan> spans_;
+  Moves moves_;  // of the layer that is looked at
   std::int16_t pass_ = 0;
   std::int16_t layer_ = 0;
   std::vector<Change> changes_;

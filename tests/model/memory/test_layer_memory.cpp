@@ -116,7 +116,8 @@ TEST_CASE("ZeRO-2 makes whole gradients of a layer and ZeRO-3 gathers its weight
   const std::int64_t linear = p.dense + p.expert;
   REQUIRE(bytes(memory, Bundle::kWholeGradients) ==
           Bytes(s.plan.zero_stage >= 2 ? 4 * p.total() : 0));
-  REQUIRE(
-      bytes(memory, Bundle::kGatheredWeights) ==
-      Bytes(s.plan.zero_stage >= 3 ? linear + linear / (128 * 128) * 4 + 2 * p.high_precision : 0));
+  REQUIRE(bytes(memory, Bundle::kGatheredWeights) ==
+          Bytes(s.plan.zero_stage >= 3
+                    ? linear + (linear / (128 * 128) + 56 / 2) * 4 + 2 * p.high_precision
+                    : 0));
 }
