@@ -40,6 +40,19 @@ BENCHMARK_CAPTURE(simulate, full_two_threads, SimulationMode::kFull, 1, 2)
 BENCHMARK_CAPTURE(simulate, full_16384_gpus, SimulationMode::kFull, 8, 1)
     ->Unit(benchmark::kMillisecond);
 
+/// Loads of the busiest GPUs, their tensors, and every change of every rank's memory over a step.
+void memory(benchmark::State& state) {
+  const Scenario scenario = reference();
+  const StepRouting routing = step_routing(scenario, scenario.plan, 0);
+  const StepForecast step =
+      forecast_step(scenario, scenario.plan, kBatch, routing, SimulationMode::kFolded);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        step_memory(scenario, scenario.plan, step, routing, SimulationMode::kFolded));
+  }
+}
+BENCHMARK(memory)->Unit(benchmark::kMillisecond);
+
 void load(benchmark::State& state) {
   for (auto _ : state) {
     benchmark::DoNotOptimize(

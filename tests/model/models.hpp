@@ -1,6 +1,7 @@
 /// Published models and DeepSeek-V3's training plan, as tests need them.
 #pragma once
 
+#include "model/arithmetic/gqa_model.hpp"
 #include "model/specs/model.hpp"
 #include "model/specs/plan.hpp"
 #include "model/specs/scenario.hpp"
@@ -64,6 +65,28 @@ inline ModelSpec deepseek_v2_lite() {
   m.n_group = 1;
   m.topk_group = 1;
   return m;
+}
+
+/// Source: as validate/published.yaml, config.json of Qwen/Qwen2.5-72B.
+inline GqaModel qwen_72b() {
+  return {.hidden_size = 8192,
+          .layers = 80,
+          .heads = 64,
+          .kv_heads = 8,
+          .head_dim = 128,
+          .intermediate_size = 29568,
+          .vocab_size = 152064};
+}
+
+/// Source: as validate/published.yaml, config.json of meta-llama/Llama-3.1-405B.
+inline GqaModel llama_405b() {
+  return {.hidden_size = 16384,
+          .layers = 126,
+          .heads = 128,
+          .kv_heads = 8,
+          .head_dim = 128,
+          .intermediate_size = 53248,
+          .vocab_size = 128256};
 }
 
 inline constexpr std::int64_t kSequence = 4096;

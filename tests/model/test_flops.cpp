@@ -2,31 +2,11 @@
 
 #include "base/error.hpp"
 #include "model/arithmetic/flops.hpp"
-#include "model/arithmetic/kv_cache.hpp"
 #include "model/arithmetic/parameters.hpp"
 #include "models.hpp"
 
 using namespace pipecast;
 using namespace pipecast::testing;
-
-namespace {
-
-constexpr GqaModel kQwen72b = {.hidden_size = 8192,
-                               .layers = 80,
-                               .heads = 64,
-                               .kv_heads = 8,
-                               .head_dim = 128,
-                               .intermediate_size = 29568,
-                               .vocab_size = 152064};
-constexpr GqaModel kLlama405b = {.hidden_size = 16384,
-                                 .layers = 126,
-                                 .heads = 128,
-                                 .kv_heads = 8,
-                                 .head_dim = 128,
-                                 .intermediate_size = 53248,
-                                 .vocab_size = 128256};
-
-}  // namespace
 
 TEST_CASE("FLOP per token are 6 per activated weight plus attention", "[flops]") {
   const ModelSpec m = deepseek_v3();
@@ -63,21 +43,13 @@ TEST_CASE("training costs three forward passes", "[flops]") {
 }
 
 TEST_CASE("a dense model needs 6 FLOP per weight and its attention", "[flops]") {
-  const GqaModel& m = kLlama405b;
+  const GqaModel m = llama_405b();
   // q and o full width, k and v 8 heads; three FFN matrices.
   const double layer = 16384.0 * 128 * (2 * 128 + 2 * 8) + 3.0 * 16384 * 53248;
   const double scores = 2.0 * 128 * 128 * kSequence / 2;
   const double head = 16384.0 * 128256;
   REQUIRE(training_flops_per_token(m, kSequence, AttentionCount::kCausal).count() ==
           Approx(6 * (126 * (layer + scores) + head)));
-}
-
-TEST_CASE("KV cache per token is what Table 1 of arXiv 2505.09343 prints", "[kv_cache]") {
-  REQUIRE(kv_cache_per_token(deepseek_v3()) == Bytes(61 * (512 + 64) * 2));
-  REQUIRE(kv_cache_per_token(deepseek_v3()) == Bytes(70'272));
-  REQUIRE(kv_cache_per_token(kQwen72b) == Bytes(327'680));
-  REQUIRE(kv_cache_per_token(kLlama405b) == Bytes(516'096));
-  REQUIRE(kv_cache_per_token(deepseek_v3(), 1) == Bytes(70'272 / 2));
 }
 
 TEST_CASE("FLOP of an empty sequence are refused", "[flops]") {

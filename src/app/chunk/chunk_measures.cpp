@@ -1,6 +1,7 @@
 #include "app/chunk/chunk_measures.hpp"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -75,14 +76,14 @@ double covered_us(std::vector<BusyInterval> intervals) {
 ChunkMeasures measure_chunk(const std::vector<TraceRow>& rows) {
   ChunkMeasures out;
   Busy chunk;
-  std::map<std::pair<Phase, int>, Busy> layers;
+  std::map<std::tuple<Phase, int, bool>, Busy> layers;
   std::vector<BusyInterval> compute;
   std::vector<BusyInterval> comm;
   for (const TraceRow& row : rows) {
     const BusyInterval interval{row.start_us, row.start_us + row.duration_us};
     const LaunchRole role = role_of(row);
     chunk.add(role, interval);
-    layers[{phase_of(row), row.layer}].add(role, interval);
+    layers[{phase_of(row), row.layer, row.again}].add(role, interval);
     (row.stream == name_of(Stream::kCommunication) ? comm : compute).push_back(interval);
     OpTimes& op = out.ops[row.op];
     ++op.count;
@@ -93,7 +94,7 @@ ChunkMeasures measure_chunk(const std::vector<TraceRow>& rows) {
   out.comm_busy_us = covered_us(std::move(comm));
   measure_overlap(out, chunk);
   for (const auto& [key, busy] : layers) {
-    std::optional<PhaseTimes>& phase = out.phases[static_cast<std::size_t>(key.first)];
+    std::optional<PhaseTimes>& phase = out.phases[static_cast<std::size_t>(std::get<Phase>(key))];
     if (!phase) phase.emplace();
     phase->time_us += busy.span->end - busy.span->start;
     phase->compute_us += busy.covered(LaunchRole::kCompute);

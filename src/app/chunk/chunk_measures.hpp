@@ -27,7 +27,7 @@ Phase phase_of(const TraceRow& row);
 
 /// Microseconds of a phase: each taken per layer, then summed.
 struct PhaseTimes {
-  double time_us = 0;     ///< from the first start to the last end
+  double time_us = 0;     ///< from the first start to the last end; of what is run again, too
   double compute_us = 0;  ///< during which at least one kernel of that role ran; so below
   double communication_us = 0;
   double notify_us = 0;

@@ -102,7 +102,8 @@ std::vector<TraceRow> rows_of(const std::vector<PlayedKernel>& kernels) {
                  .stream = std::string(name_of(kernel->launch.stream)),
                  .op = std::string(operation.op),
                  .start_us = to_microseconds(kernel->span.start),
-                 .duration_us = to_microseconds(kernel->span.end - kernel->span.start)};
+                 .duration_us = to_microseconds(kernel->span.end - kernel->span.start),
+                 .again = kernel->launch.again};
     if (is_product(operation)) {
       row.gemm = operation.label;
       row.m = operation.m;

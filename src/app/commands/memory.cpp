@@ -33,7 +33,7 @@ void declare_options(CommandLine& line) {
       ("svg", text("FILE"),
        "draw what every pipeline rank holds over the step, by category")  //
       ("threads", po::value<int>()->default_value(cores)->value_name("N"),
-       "threads of a full simulation; the result does not depend on it");
+       "threads of the simulation; the result does not depend on it");
 }
 
 int positive(const CommandLine& line, const char* option) {

@@ -44,6 +44,12 @@ void for_each(std::size_t count, int threads, const std::function<void(std::size
   }
 }
 
+ForEach on_threads(int threads) {
+  return [threads](std::size_t count, const std::function<void(std::size_t)>& function) {
+    for_each(count, threads, function);
+  };
+}
+
 constexpr double kSecondsPerHour = 3600;
 constexpr double kHoursPerDay = 24;
 constexpr double kTrillion = 1e12;
@@ -346,12 +352,16 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
 }
 
 StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
-                       const StepRouting& routing, SimulationMode mode) {
+                       const StepRouting& routing, SimulationMode mode, int threads) {
   const int data_parallel = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
   RowShares shares;
   if (routing.router != nullptr) {
+    // Of a rank's live chunks about half: with all layers of a rank together enough for the spread
+    // of their sum.
+    constexpr int kMicrobatches = 8;
     const int groups = mode == SimulationMode::kFull ? data_parallel / plan.ep : 1;
-    shares = row_shares(*routing.router, step.plan, step.passes, groups);
+    shares = row_shares(*routing.router, step.plan, step.passes, groups,
+                        std::min(step.plan.microbatches, kMicrobatches), on_threads(threads));
   }
   return {scenario, plan, step.passes, step.plan, shares, step.times.spans};
 }
@@ -400,13 +410,10 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   out.plan = plan_step(
       phase, plan, out.passes, routing.even,
       {.mode = mode, .router = routing.router.get(), .fabric_slowdown = routing.fabric_slowdown});
-  const ForEach on_threads = [threads](std::size_t count, const auto& function) {
-    for_each(count, threads, function);
-  };
   out.times = simulate_step(
       phase, plan, out.plan, out.passes,
       {.mode = mode, .router = routing.router.get(), .seed = seed, .explain = explain}, trace,
-      on_threads);
+      on_threads(threads));
   return out;
 }
 
@@ -417,7 +424,8 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   if (options.progress) options.progress("training step", 0);
   out.step = forecast_step(scenario, main.plan, main.global_batch_size->to, routing.of(main.plan),
                            options.mode, options.seed, options.threads, options.trace);
-  out.memory = step_memory(scenario, main.plan, out.step, routing.of(main.plan), options.mode);
+  out.memory = step_memory(scenario, main.plan, out.step, routing.of(main.plan), options.mode,
+                           options.threads);
   out.memory_capacity = memory_capacity(scenario.cluster.gpu, main.plan);
   require_memory(out.memory, scenario, main.plan, out.step);
   out.events = out.step.times.events;

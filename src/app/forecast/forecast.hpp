@@ -139,8 +139,9 @@ struct ForecastOptions {
 /// Memory over a simulated step. Of every rank the GPU with most rows at its experts: in full mode
 /// of all its GPUs, in folded mode of one expert-parallel group.
 /// @param routing  with which the step was simulated
+/// @param threads  for drawing loads
 StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
-                       const StepRouting& routing, SimulationMode mode);
+                       const StepRouting& routing, SimulationMode mode, int threads = 1);
 
 /// @throws DoesNotFit that says of the fullest rank when, by how much and what it holds, if that is
 /// more than the GPU has for tensors

@@ -62,7 +62,7 @@ MemoryStudy study_memory(const Scenario& scenario, const MemoryRequest& request)
   MemoryStudy out;
   out.step = forecast_step(scenario, main.plan, main.global_batch_size->to, routing, request.mode,
                            request.seed, request.threads, nullptr, false);
-  out.memory = step_memory(scenario, main.plan, out.step, routing, request.mode);
+  out.memory = step_memory(scenario, main.plan, out.step, routing, request.mode, request.threads);
   out.capacity = memory_capacity(scenario.cluster.gpu, main.plan);
   return out;
 }

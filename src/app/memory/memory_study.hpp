@@ -12,7 +12,7 @@ namespace pipecast {
 struct MemoryRequest {
   SimulationMode mode = SimulationMode::kFolded;
   std::uint64_t seed = 1;
-  int threads = 1;  ///< of a full simulation
+  int threads = 1;  ///< for drawing loads, and of a full simulation
 };
 
 struct MemoryStudy {

@@ -19,8 +19,11 @@ constexpr std::array<std::string_view, 4> kThreads = {
 
 int thread_of(Stream stream) { return 1 + static_cast<int>(stream); }
 
-/// "moe attn(F)"; what has MLP phases only is named without them: "head (B)".
+/// "moe attn(F)"; what has MLP phases only is named without them: "head (B)"; "moe all_gather".
 std::string slice_name(const StreamSpan& span) {
+  if (span.move != ShardMove::kNone) {
+    return fmt::format("{} {}", name_of(span.layer), name_of(span.move));
+  }
   const std::string_view phase = name_of(span.phase);
   const bool simple = span.layer == LayerKind::kEmbedding || span.layer == LayerKind::kHead;
   return fmt::format("{} {}", name_of(span.layer), simple ? phase.substr(phase.find('(')) : phase);
@@ -28,7 +31,7 @@ std::string slice_name(const StreamSpan& span) {
 
 std::string_view category_of(const StreamSpan& span) {
   if (span.stream != Stream::kCommunication) return "compute";
-  return span.collective ? "transfer" : "local";
+  return span.collective || span.move != ShardMove::kNone ? "transfer" : "local";
 }
 
 /// Counters of one rank. A value that did not change is not repeated.

@@ -24,6 +24,7 @@ struct TraceRow {
   std::optional<std::int64_t> grid_ctas{};  ///< thread blocks; copies have none
   double start_us = 0;
   double duration_us = 0;
+  bool again = false;  ///< of a forward phase that a backward pass runs once more; in no file
 };
 
 /// Reads layer, phase, stream, op, grid_ctas, start_us and duration_us; other columns may lack.

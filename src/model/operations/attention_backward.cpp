@@ -17,8 +17,14 @@ class AttentionBackward {
 
   void run() {
     mlp_norm();
+    if (recompute_.core_attn) {
+      latents();
+      attention_again();
+    } else {
+      kept_output();
+    }
     output_projection();
-    latents();
+    if (!recompute_.core_attn) latents();
     core();
     up_projections();
     transposed_operands();
@@ -33,13 +39,23 @@ class AttentionBackward {
     list_.add("residual_grad", tokens_, w_.hidden);
   }
 
-  void output_projection() {
+  /// Output and statistics.
+  void attention_again() {
+    Operation attention = attention_forward_operation(attention_shape(draft_));
+    attention.label = "attention_recompute";
+    list_.push(attention);
+  }
+
+  void kept_output() {
     const Precision kept = draft_.plan.precision.attention_output;
     if (kept == Precision::kE5m6) {
       list_.memory("uncast_e5m6", "attention_output", {tokens_, w_.values});
     } else if (kept == Precision::kFp8) {
       list_.uncast_always("attention_output", tokens_, w_.values);
     }
+  }
+
+  void output_projection() {
     list_.cast("output_grad", tokens_, w_.hidden);
     list_.transpose_weight("o", w_.hidden, w_.values);
     list_.transpose_scales("output_grad", tokens_, w_.hidden);
@@ -136,9 +152,9 @@ class AttentionBackward {
     list.weight_product(w_.compressed_query ? "q_a_wgrad" : "q_wgrad", {query, w_.hidden, tokens_});
   }
 
-  /// A norm's output is BF16 if it was just recomputed, FP8 if it was kept.
+  /// A norm's output is BF16 if it was just recomputed, in the plan's format if it was kept.
   void transposed_input(std::string_view label, std::int64_t columns) {
-    if (!recompute_.layernorm) list_.uncast(label, tokens_, columns);
+    if (!recompute_.layernorm) list_.uncache(label, tokens_, columns);
     list_.cast_transpose(label, tokens_, columns);
   }
 

@@ -6,9 +6,11 @@ namespace pipecast {
 namespace {
 
 /// Normalises the input and projects it down to the latents (or, uncompressed, to the queries).
-void add_down_projections(LaunchList& list, std::int64_t tokens, const AttentionWidths& w) {
+void add_down_projections(const LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
+  const std::int64_t tokens = draft.load.tokens;
   const std::int64_t query = w.compressed_query ? w.query_rank : w.query;
   list.norm("attention_norm", tokens, w.hidden);
+  draft.cache_norm_output(list, "attention_norm_output", w.hidden);
   list.cast("q_a", tokens, w.hidden);
   list.transpose_scales("q_a", tokens, w.hidden);
   list.product(w.compressed_query ? "q_a" : "q", {tokens, query, w.hidden});
@@ -19,22 +21,29 @@ void add_down_projections(LaunchList& list, std::int64_t tokens, const Attention
   list.small("scalars", 2, 1);
 }
 
-void add_latent_norms(LaunchList& list, std::int64_t tokens, const AttentionWidths& w) {
-  if (w.compressed_query) list.norm("q_norm", tokens, w.query_rank);
+void add_latent_norms(const LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
+  const std::int64_t tokens = draft.load.tokens;
+  if (w.compressed_query) {
+    list.norm("q_norm", tokens, w.query_rank);
+    draft.cache_norm_output(list, "q_norm_output", w.query_rank);
+  }
   list.copy("kv_latent", tokens, w.kv_rank);
   list.norm("kv_norm", tokens, w.kv_rank);
+  draft.cache_norm_output(list, "kv_norm_output", w.kv_rank);
   list.copy("rope_key", tokens, w.rope);
 }
 
-/// Keeps the output in its compressed format and projects it; adds the residual.
+/// Keeps the output in its compressed format, if at all, and projects it; adds the residual.
 void add_output(LayerDraft& draft, LaunchList& list, const AttentionWidths& w) {
   const std::int64_t tokens = draft.load.tokens;
-  const Precision kept = draft.plan.precision.attention_output;
-  if (kept == Precision::kE5m6) {
-    list.memory("cast_e5m6", "attention_output", {tokens, w.values});
-  }
-  if (kept == Precision::kFp8 && !list.fp8()) {
-    list.cast_always("attention_output", tokens, w.values);
+  if (!draft.plan.recompute.core_attn) {
+    const Precision kept = draft.plan.precision.attention_output;
+    if (kept == Precision::kE5m6) {
+      list.memory("cast_e5m6", "attention_output", {tokens, w.values});
+    }
+    if (kept == Precision::kFp8 && !list.fp8()) {
+      list.cast_always("attention_output", tokens, w.values);
+    }
   }
   list.cast("o", tokens, w.values);  // kept too, where FP8 is the format
   list.transpose_scales("o", tokens, w.values);
@@ -73,14 +82,19 @@ AttentionShape attention_shape(const LayerDraft& draft) {
 void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
   const AttentionWidths w(draft.model);
   const std::int64_t tokens = draft.load.tokens;
-  // In the backward pass norm outputs that were kept are FP8 already.
+  // In the backward pass norm outputs that were kept may be FP8 already.
   const bool kept_inputs = recompute && !draft.plan.recompute.layernorm;
+  const auto read_input = [&](std::string_view product, std::string_view input,
+                              std::int64_t columns) {
+    if (kept_inputs && !list.fp8()) list.uncache(input, tokens, columns);
+    if (!kept_inputs || list.cached() != Precision::kFp8) list.cast(product, tokens, columns);
+  };
   if (w.compressed_query) {
-    if (!kept_inputs) list.cast("q_b", tokens, w.query_rank);
+    read_input("q_b", "q_norm_output", w.query_rank);
     list.transpose_scales("q_b", tokens, w.query_rank);
     list.product(recompute ? "q_b_recompute" : "q_b", {tokens, w.query, w.query_rank});
   }
-  if (!kept_inputs) list.cast("kv_b", tokens, w.kv_rank);
+  read_input("kv_b", "kv_norm_output", w.kv_rank);
   list.transpose_scales("kv_b", tokens, w.kv_rank);
   list.product(recompute ? "kv_b_recompute" : "kv_b", {tokens, w.kv_up, w.kv_rank});
 
@@ -98,8 +112,8 @@ void add_up_projections(LayerDraft& draft, LaunchList& list, bool recompute) {
 void add_attention_forward(LayerDraft& draft) {
   const AttentionWidths w(draft.model);
   LaunchList list = draft.phase(Phase::kAttentionForward);
-  add_down_projections(list, draft.load.tokens, w);
-  add_latent_norms(list, draft.load.tokens, w);
+  add_down_projections(draft, list, w);
+  add_latent_norms(draft, list, w);
   add_up_projections(draft, list, false);
   list.push(attention_forward_operation(attention_shape(draft)));
   add_output(draft, list, w);
@@ -117,7 +131,13 @@ void keep_attention(LayerDraft& draft) {
   const Columns query_rank{w.query_rank, "q_lora_rank"};
   const Columns queries{w.query, "heads x qk_head_dim"};
   const Columns values{w.values, "heads x v_head_dim"};
-  keep("attention_norm_input", Precision::kBf16, hidden, "layer's input: RMSNorm and residual");
+  constexpr std::string_view kInput = "attention_norm_input";
+  constexpr std::string_view kInputReason = "layer's input: RMSNorm and residual";
+  if (draft.layer.kind == LayerKind::kMtp) {  // whose inputs come before its projection
+    keep(kInput, Precision::kBf16, hidden, kInputReason);
+  } else {
+    draft.keep_input(kInput, hidden, kInputReason, Phase::kAttentionForward);
+  }
   if (w.compressed_query) {
     keep("q_norm_input", Precision::kBf16, query_rank, "latent of the queries: RMSNorm");
   }
@@ -136,9 +156,11 @@ void keep_attention(LayerDraft& draft) {
     keep("keys", Precision::kBf16, queries, "operand of attention");
     keep("values", Precision::kBf16, values, "operand of attention");
   }
-  keep("attention_output", draft.plan.precision.attention_output, values,
-       "gradient of attention; input of o");
-  keep("softmax_statistics", Precision::kFp32, {w.heads, "heads"}, "gradient of softmax");
+  if (!recompute.core_attn) {
+    keep("attention_output", draft.plan.precision.attention_output, values,
+         "gradient of attention; input of o");
+    keep("softmax_statistics", Precision::kFp32, {w.heads, "heads"}, "gradient of softmax");
+  }
   keep("mlp_norm_input", Precision::kBf16, hidden, "RMSNorm before the experts; residual");
 }
 

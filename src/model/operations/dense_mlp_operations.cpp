@@ -21,6 +21,7 @@ void add_dense_mlp(LayerDraft& draft) {
   const GatedFfn ffn(draft, kDenseLabels, draft.model.intermediate_size);
 
   LaunchList forward = draft.phase(Phase::kMlpForward);
+  draft.cache_norm_output(forward, "mlp_norm_output", hidden);
   forward.cast("mlp_norm_output", tokens, hidden);
   ffn.up(forward);
   ffn.activation_and_down(forward);

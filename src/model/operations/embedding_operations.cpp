@@ -31,14 +31,15 @@ void add_mtp_entry_forward(LayerDraft& draft) {
   list.norm("mtp_hidden_norm", tokens, hidden);
   list.norm("mtp_embedding_norm", tokens, hidden);
   list.memory("copy_strided", "mtp_concatenation", {tokens, 2 * hidden});
+  draft.cache_norm_output(list, "mtp_concatenation", 2 * hidden);
   list.cast("mtp_projection", tokens, 2 * hidden);
   list.transpose_scales("mtp_projection", tokens, 2 * hidden);
   list.product("mtp_projection", {tokens, hidden, 2 * hidden});
   const Columns norm{hidden, "hidden_size"};
-  draft.keep("mtp_hidden_norm_input", Precision::kBf16, norm, "RMSNorm of the main model's state",
-             Phase::kAttentionForward);
-  draft.keep("mtp_embedding_norm_input", Precision::kBf16, norm, "RMSNorm of the next embedding",
-             Phase::kAttentionForward);
+  draft.keep_input("mtp_hidden_norm_input", norm, "RMSNorm of the main model's state",
+                   Phase::kAttentionForward);
+  draft.keep_input("mtp_embedding_norm_input", norm, "RMSNorm of the next embedding",
+                   Phase::kAttentionForward);
   if (!draft.plan.recompute.layernorm) {
     draft.keep("mtp_concatenation", draft.cached(), {2 * hidden, "2 x hidden_size"},
                "input of the MTP projection", Phase::kAttentionForward);
@@ -58,7 +59,7 @@ void add_mtp_entry_backward(LayerDraft& draft) {
     list.norm("mtp_embedding_norm", tokens, hidden);
     list.memory("copy_strided", "mtp_concatenation", {tokens, 2 * hidden});
   } else {
-    list.uncast("mtp_concatenation", tokens, 2 * hidden);
+    list.uncache("mtp_concatenation", tokens, 2 * hidden);
   }
   list.cast_transpose("mtp_concatenation", tokens, 2 * hidden);
   list.cast_transpose("mtp_projection_grad", tokens, hidden);

@@ -2,9 +2,16 @@
 
 namespace pipecast {
 
-void swiglu_forward(LaunchList& list, std::string_view label, std::int64_t rows,
-                    std::int64_t width) {
-  list.memory(list.fp8() ? "swiglu_fwd_and_cast_fp8" : "swiglu_fwd", label, {rows, width});
+void swiglu_forward(const LayerDraft& draft, LaunchList& list, std::string_view label,
+                    std::int64_t rows, std::int64_t width) {
+  const bool kept = !draft.plan.recompute.moe_act;
+  if (list.fp8() && (!kept || list.cached() == Precision::kFp8)) {
+    list.memory("swiglu_fwd_and_cast_fp8", label, {rows, width});
+    return;
+  }
+  list.memory("swiglu_fwd", label, {rows, width});
+  list.cast(label, rows, width);
+  if (kept && !list.fp8()) list.cache(label, rows, width);
 }
 
 GatedFfn::GatedFfn(LayerDraft& draft, const GatedFfnLabels& labels, std::int64_t width)
@@ -20,12 +27,12 @@ void GatedFfn::up(LaunchList& list) const {
 }
 
 void GatedFfn::activation_and_down(LaunchList& list) const {
-  swiglu_forward(list, labels_.down, tokens_, width_);
+  swiglu_forward(draft_, list, labels_.down, tokens_, width_);
   list.transpose_scales(labels_.down, tokens_, width_);
   list.product(labels_.down, {tokens_, hidden_, width_});
 }
 
-void GatedFfn::cache(LaunchList& list) const { list.cast(labels_.up, tokens_, 2 * width_); }
+void GatedFfn::cache(LaunchList& list) const { list.cache(labels_.up, tokens_, 2 * width_); }
 
 void GatedFfn::backward_down(LaunchList& list) const {
   list.transpose_weight(labels_.down, hidden_, width_);
@@ -33,19 +40,23 @@ void GatedFfn::backward_down(LaunchList& list) const {
   list.product(labels_.down_dgrad, {tokens_, width_, hidden_});
   list.cast_transpose(labels_.down_dgrad, tokens_, hidden_);
   if (!draft_.plan.recompute.moe_act) {
-    list.cast_transpose(labels_.down_wgrad, tokens_, width_, Precision::kFp8);
+    if (!list.fp8()) list.uncache(labels_.down_wgrad, tokens_, width_);
+    list.cast_transpose(labels_.down_wgrad, tokens_, width_, list.cached());
   } else if (list.fp8()) {
-    list.memory("swiglu_recompute_and_cast_transpose", labels_.down_wgrad, {tokens_, width_});
+    list.memory("swiglu_recompute_and_cast_transpose", labels_.down_wgrad, {tokens_, width_},
+                {.source = list.cached()});
   } else {
-    swiglu_forward(list, labels_.down_wgrad, tokens_, width_);
+    list.uncache(labels_.up, tokens_, 2 * width_);
+    swiglu_forward(draft_, list, labels_.down_wgrad, tokens_, width_);
   }
   list.memory("swiglu_bwd_shared", labels_.down_dgrad, {tokens_, width_},
-              {.source = draft_.cached()});
+              {.source = list.cached()});
 }
 
 void GatedFfn::recompute_input(LaunchList& list, bool dispatched) const {
   if (!draft_.plan.recompute.layernorm) return;
   list.norm("mlp_norm", tokens_, hidden_);
+  if (list.cached() != Precision::kFp8) return;
   if (dispatched && list.fp8()) {
     list.cast_to_dispatch("mlp_norm_output", tokens_, hidden_);
   } else {
@@ -54,8 +65,11 @@ void GatedFfn::recompute_input(LaunchList& list, bool dispatched) const {
 }
 
 void GatedFfn::backward_up(LaunchList& list) const {
-  // Back from the FP8 that the forward product saw, so that both products see the same numbers.
-  list.uncast("mlp_norm_output", tokens_, hidden_);
+  // Back from the FP8 that the forward product saw, so that both products see the same numbers. A
+  // BF16 product sees the same again as soon as the norm is recomputed.
+  if (list.fp8() || !draft_.plan.recompute.layernorm) {
+    list.uncache("mlp_norm_output", tokens_, hidden_);
+  }
   list.transpose_weight(labels_.up, 2 * width_, hidden_);
   list.cast(labels_.up_dgrad, tokens_, 2 * width_);
   list.transpose_scales(labels_.up_dgrad, tokens_, 2 * width_);

@@ -46,8 +46,9 @@ class GatedFfn {
   std::int64_t width_;
 };
 
-/// SwiGLU of `rows` rows to `width` columns, in the format that the next product reads.
-void swiglu_forward(LaunchList& list, std::string_view label, std::int64_t rows,
-                    std::int64_t width);
+/// SwiGLU of `rows` rows to `width` columns, in the format that the next product reads and in that
+/// in which it is kept, if it is.
+void swiglu_forward(const LayerDraft& draft, LaunchList& list, std::string_view label,
+                    std::int64_t rows, std::int64_t width);
 
 }  // namespace pipecast

@@ -24,7 +24,7 @@ void add_head(LayerDraft& draft) {
   weight.bf16_weight_product("gemm_bf16_wgrad", "head_wgrad", {vocab, hidden, tokens});
 
   const Columns norm{hidden, "hidden_size"};
-  draft.keep("final_norm_input", Precision::kBf16, norm, "RMSNorm", Phase::kMlpForward);
+  draft.keep_input("final_norm_input", norm, "RMSNorm", Phase::kMlpForward);
   if (!draft.plan.recompute.layernorm) {
     draft.keep("final_norm_output", Precision::kBf16, norm, "input of the head",
                Phase::kMlpForward);

@@ -41,8 +41,12 @@ void LaunchList::cast(std::string_view label, std::int64_t rows, std::int64_t co
   if (fp8()) cast_always(label, rows, columns);
 }
 
-void LaunchList::uncast(std::string_view label, std::int64_t rows, std::int64_t columns) {
-  if (fp8()) uncast_always(label, rows, columns);
+void LaunchList::cache(std::string_view label, std::int64_t rows, std::int64_t columns) {
+  if (cached() == Precision::kFp8) cast_always(label, rows, columns);
+}
+
+void LaunchList::uncache(std::string_view label, std::int64_t rows, std::int64_t columns) {
+  if (cached() == Precision::kFp8) uncast_always(label, rows, columns);
 }
 
 void LaunchList::cast_always(std::string_view label, std::int64_t rows, std::int64_t columns) {

@@ -28,6 +28,12 @@ struct PointwiseShape {
   std::int64_t tensors_written = 1;
 };
 
+/// Format in which inputs of linear layers and of SwiGLU are kept: as the products read them, if
+/// the plan does not say. Source: DeepSeek-V3 report, section 3.3.3.
+inline Precision cached_precision(const PlanSpec& plan) {
+  return plan.precision.activations.value_or(plan.precision.gemm);
+}
+
 /// Appends launches to one phase of a layer. Casts and transposes of FP8 vanish where the plan
 /// multiplies in BF16.
 class LaunchList {
@@ -37,6 +43,7 @@ class LaunchList {
 
   [[nodiscard]] bool fp8() const { return plan_.precision.gemm == Precision::kFp8; }
   [[nodiscard]] Precision gemm_precision() const { return plan_.precision.gemm; }
+  [[nodiscard]] Precision cached() const { return cached_precision(plan_); }
 
   /// Any kind that only moves bytes, by the extents of memory_operation().
   void memory(std::string_view op, std::string_view label,
@@ -50,7 +57,9 @@ class LaunchList {
   void copy(std::string_view label, std::int64_t rows, std::int64_t columns);
 
   void cast(std::string_view label, std::int64_t rows, std::int64_t columns);
-  void uncast(std::string_view label, std::int64_t rows, std::int64_t columns);
+  /// From BF16 to the format in which the plan keeps inputs, and back.
+  void cache(std::string_view label, std::int64_t rows, std::int64_t columns);
+  void uncache(std::string_view label, std::int64_t rows, std::int64_t columns);
   /// The same where FP8 serves storage or the exchange between GPUs, whatever the products use.
   void cast_always(std::string_view label, std::int64_t rows, std::int64_t columns);
   /// Of tokens that a dispatch sends: their scales are powers of two.

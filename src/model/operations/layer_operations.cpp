@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "base/error.hpp"
@@ -66,7 +67,13 @@ LayerLoad balanced_load(const ModelSpec& model, const PlanSpec& plan, std::int64
 LayerOperations layer_operations(const ModelSpec& model, const PlanSpec& plan, LayerKind kind,
                                  const LayerLoad& load) {
   check(plan, kind, load);
-  LayerDraft draft{model, plan, load, {}};
+  // A layer whose forward runs again has nothing left to recompute.
+  std::optional<PlanSpec> whole;
+  if (plan.recompute.full) {
+    whole = plan;
+    whole->recompute = {.full = true};
+  }
+  LayerDraft draft{model, whole ? *whole : plan, load, {}};
   draft.layer.kind = kind;
   switch (kind) {
     case LayerKind::kEmbedding:

@@ -22,25 +22,40 @@ struct LayerDraft {
   [[nodiscard]] LaunchList phase(Phase p, Stream stream = Stream::kCompute) {
     return {layer.at(p), plan, stream};
   }
+  /// Kept, or made again at the beginning of the backward pass where that repeats the whole layer.
   /// @param made_in  attn(F) or mlp(F)
   void keep(std::string_view name, Precision p, const Columns& columns, std::string_view reason,
             Phase made_in, RowKind rows_are = RowKind::kTokens) {
-    const std::int64_t rows = rows_of(rows_are);
-    layer.kept.push_back({.name = name,
-                          .precision = p,
-                          .rows_are = rows_are,
-                          .rows = rows,
-                          .columns = columns.count,
-                          .columns_are = columns.are,
-                          .reason = reason,
-                          .made_in = made_in,
-                          .bytes = stored_bytes(p, rows, columns.count)});
+    (plan.recompute.full ? layer.replayed : layer.kept)
+        .push_back(tensor(name, p, columns, reason, made_in, rows_are));
   }
-  /// Format in which the inputs of linear layers and of SwiGLU are kept: FP8 where the products
-  /// are. Source: DeepSeek-V3 report, section 3.3.3.
-  [[nodiscard]] Precision cached() const { return plan.precision.gemm; }
+  /// In BF16, whatever is recomputed: all that follows is made of it.
+  void keep_input(std::string_view name, const Columns& columns, std::string_view reason,
+                  Phase made_in) {
+    layer.kept.push_back(
+        tensor(name, Precision::kBf16, columns, reason, made_in, RowKind::kTokens));
+  }
+  /// Format in which the inputs of linear layers and of SwiGLU are kept.
+  [[nodiscard]] Precision cached() const { return cached_precision(plan); }
+  /// Launches what a norm's output takes to be kept besides what the product after it takes.
+  void cache_norm_output(LaunchList& list, std::string_view label, std::int64_t columns) const {
+    if (!plan.recompute.layernorm && !list.fp8()) list.cache(label, load.tokens, columns);
+  }
 
  private:
+  [[nodiscard]] KeptTensor tensor(std::string_view name, Precision p, const Columns& columns,
+                                  std::string_view reason, Phase made_in, RowKind rows_are) const {
+    const std::int64_t rows = rows_of(rows_are);
+    return {.name = name,
+            .precision = p,
+            .rows_are = rows_are,
+            .rows = rows,
+            .columns = columns.count,
+            .columns_are = columns.are,
+            .reason = reason,
+            .made_in = made_in,
+            .bytes = stored_bytes(p, rows, columns.count)};
+  }
   [[nodiscard]] std::int64_t rows_of(RowKind kind) const {
     switch (kind) {
       case RowKind::kTokens:

@@ -39,7 +39,7 @@ Traffic cast(Extents e, const MemoryFormats&) { return {bf16(e[0], e[1]), fp8(e[
 Traffic uncast(Extents e, const MemoryFormats&) { return {fp8(e[0], e[1]), bf16(e[0], e[1])}; }
 
 Traffic cast_transpose(Extents e, const MemoryFormats& f) {
-  return {stored_bytes(f.source, e[0], e[1]), fp8(e[1], e[0])};
+  return {stored_bytes(f.source.value_or(Precision::kBf16), e[0], e[1]), fp8(e[1], e[0])};
 }
 
 Traffic cast_e5m6(Extents e, const MemoryFormats&) {
@@ -77,8 +77,8 @@ Traffic swiglu_cast(Extents e, const MemoryFormats&) {
   return {bf16(e[0], 2 * e[1]), fp8(e[0], e[1])};
 }
 
-Traffic swiglu_recompute(Extents e, const MemoryFormats&) {
-  return {fp8(e[0], 2 * e[1]), fp8(e[1], e[0])};
+Traffic swiglu_recompute(Extents e, const MemoryFormats& f) {
+  return {stored_bytes(f.source.value_or(Precision::kFp8), e[0], 2 * e[1]), fp8(e[1], e[0])};
 }
 
 Traffic swiglu_backward(Extents e, const MemoryFormats&) {
@@ -86,7 +86,8 @@ Traffic swiglu_backward(Extents e, const MemoryFormats&) {
 }
 
 Traffic swiglu_backward_kept(Extents e, const MemoryFormats& f) {
-  return {stored_bytes(f.source, e[0], 2 * e[1]) + bf16(e[0], e[1]), bf16(e[0], 2 * e[1])};
+  const Precision source = f.source.value_or(Precision::kBf16);
+  return {stored_bytes(source, e[0], 2 * e[1]) + bf16(e[0], e[1]), bf16(e[0], 2 * e[1])};
 }
 
 Traffic swiglu_forward_backward(Extents e, const MemoryFormats&) {

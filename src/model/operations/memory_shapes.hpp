@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -13,7 +14,8 @@ namespace pipecast {
 
 /// Formats that a plan chooses; all others follow from the kind.
 struct MemoryFormats {
-  Precision source = Precision::kBf16;  ///< of what is cast, or kept for backward
+  /// Of what is cast, or kept for backward; none: as the kernel of DeepSeek-V3's trace reads it.
+  std::optional<Precision> source{};
   Precision gradients = Precision::kFp32;
   Precision moments = Precision::kBf16;
   Precision master_weights = Precision::kFp32;

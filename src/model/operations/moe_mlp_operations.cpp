@@ -45,12 +45,13 @@ class MoeMlp {
     if (shared_) shared_->up(list);
     sort_rows(list);
     permute(list, "tokens");
+    cache_rows(list);
     list.transpose_weight("routed_gate_up", load_.local_experts * 2 * width_, hidden_);
     row_scales(list, "tokens", hidden_);
     list.grouped_product("routed_gate_up", {load_.routed_tokens, 2 * width_, hidden_},
                          load_.local_experts);
     list.small("received_weights", 1, choices_);
-    swiglu_forward(list, "routed_down", load_.routed_tokens, width_);
+    swiglu_forward(draft_, list, "routed_down", load_.routed_tokens, width_);
     list.transpose_weight("routed_down", load_.local_experts * hidden_, width_);
     row_scales(list, "activations", width_);
     // The trace shows it before either grouped product, in three layers of four.
@@ -59,7 +60,7 @@ class MoeMlp {
                          load_.local_experts);
     unpermute(list, "outputs");
     if (shared_) shared_->activation_and_down(list);
-    list.cast("routed_gate_up", load_.routed_tokens, 2 * width_);
+    list.cache("routed_gate_up", load_.routed_tokens, 2 * width_);
     if (shared_) shared_->cache(list);
     // With expert parallelism the combine kernel adds shared expert and residual.
     if (load_.ep == 1) list.add("residual", load_.tokens, hidden_);
@@ -94,7 +95,7 @@ class MoeMlp {
 
   void routed_down(LaunchList& list) {
     const std::int64_t rows = load_.routed_tokens;
-    list.uncast("routed_gate_up", rows, 2 * width_);
+    list.uncache("routed_gate_up", rows, 2 * width_);
     permute(list, "gradients");
     row_scales(list, "gradients", hidden_);
     list.grouped_product("routed_down_dgrad", {rows, width_, hidden_}, load_.local_experts);
@@ -102,7 +103,7 @@ class MoeMlp {
     if (draft_.plan.recompute.moe_act) {
       list.memory("swiglu_fwd_bwd_routed", {}, {rows, width_});
     } else {
-      list.uncast("routed_down", rows, width_);
+      list.uncache("routed_down", rows, width_);
       list.memory("swiglu_bwd", {}, {rows, width_});
     }
     list.memory("swiglu_weight_bwd", {}, {rows, width_, choices_});
@@ -122,11 +123,12 @@ class MoeMlp {
   void weights() {
     LaunchList list = draft_.phase(Phase::kMlpWeight);
     const std::int64_t rows = load_.routed_tokens;
-    // The permuted rows are FP8 already; only the direction of their tiles changes.
+    // Rows that are FP8 already only change the direction of their tiles.
     if (shared_) shared_->down_weight(list);
     list.cast_transpose("gradients", rows, hidden_, Precision::kFp8);
     expert_weights(list, "routed_down_wgrad", hidden_, width_);
-    list.cast_transpose("tokens", rows, hidden_, Precision::kFp8);
+    if (!list.fp8()) list.uncache("tokens", rows, hidden_);
+    list.cast_transpose("tokens", rows, hidden_, draft_.cached());
     expert_weights(list, "routed_gate_up_wgrad", 2 * width_, hidden_);
     if (shared_) shared_->up_weight(list);
   }
@@ -173,6 +175,16 @@ class MoeMlp {
       list.uncast_always(label, load_.routed_tokens, hidden_);
     } else {
       list.cast(label, load_.routed_tokens, hidden_);
+    }
+  }
+
+  /// The permuted rows in the format in which they are kept, if they neither came nor are
+  /// multiplied in it.
+  void cache_rows(LaunchList& list) {
+    if (list.cached() == moved_precision() || list.cached() == list.gemm_precision()) return;
+    list.cache("tokens", load_.routed_tokens, hidden_);
+    if (list.cached() == Precision::kBf16) {
+      list.uncast_always("tokens", load_.routed_tokens, hidden_);
     }
   }
 

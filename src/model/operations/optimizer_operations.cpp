@@ -18,6 +18,10 @@ std::vector<Operation> optimizer_operations(const PlanSpec& plan, const Optimize
   LaunchList list(out, plan);
   list.memory("grad_norm", {}, {load.shard_parameters}, formats);
   list.memory("adamw", {}, {load.shard_parameters}, formats);
+  if (plan.memory.ema == MemoryPlace::kDevice) {
+    // AdamW has the new weight at hand: one FP32 number more is read and written.
+    list.pointwise("ema", Precision::kFp32, {.rows = 1, .columns = load.shard_parameters});
+  }
   if (p.gemm == Precision::kFp8 && load.fp8_parameters > 0) {
     list.memory("cast_fp8_128x128", {}, {load.fp8_parameters}, formats);
   }

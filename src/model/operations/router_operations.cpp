@@ -55,6 +55,7 @@ void add_router_forward(LayerDraft& draft) {
   if (sent_as_fp8) {
     list.cast_to_dispatch("mlp_norm_output", tokens, hidden);
   } else {
+    draft.cache_norm_output(list, "mlp_norm_output", hidden);
     list.cast("mlp_norm_output", tokens, hidden);
   }
 

@@ -282,10 +282,11 @@ class Column {
     const Gpu& gpu = gpus_[index];
     OverlapTimes& overlap = out_.gpus[index].overlap;
     const Duration idle = span - gpu.play.computing();
-    const Duration exposed = std::min(gpu.moved, std::max(Duration(), idle - gpu.waited));
-    overlap.communication += gpu.moved;
+    const Duration moved = gpu.moved + gpu.program->moves;
+    const Duration exposed = std::min(moved, std::max(Duration(), idle - gpu.waited));
+    overlap.communication += moved;
     overlap.exposed += exposed;
-    overlap.hidden += gpu.moved - exposed;
+    overlap.hidden += moved - exposed;
     overlap.waiting_for_peers += gpu.waited;
   }
 
@@ -300,7 +301,7 @@ class Column {
       if (span.start == span.end) continue;
       const Stream stream = tasks[i].communication ? Stream::kCommunication : Stream::kCompute;
       trace_->streams.push_back({rank, stream, tasks[i].layer, tasks[i].phase, tasks[i].collective,
-                                 span.start, span.end});
+                                 span.start, span.end, tasks[i].move});
     }
   }
 

@@ -11,7 +11,7 @@ namespace pipecast {
 
 /// Communication inside chunks and how much of it computation hides.
 struct OverlapTimes {
-  Duration communication;      ///< transfers of dispatch and combine
+  Duration communication;      ///< transfers of dispatch and combine, weights and gradients
   Duration hidden;             ///< ... while the compute stream was busy
   Duration exposed;            ///< ... while it was not
   Duration waiting_for_peers;  ///< from a GPU's own arrival at an all-to-all to the last one's
@@ -64,6 +64,7 @@ struct StreamSpan {
   bool collective = false;
   Time start;
   Time end;
+  ShardMove move{};
 };
 
 struct ChunkSpan {

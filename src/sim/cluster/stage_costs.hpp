@@ -10,7 +10,7 @@ namespace pipecast {
 
 /// Every stage's chunks as the cluster plays them on one GPU, kernel by kernel, with balanced
 /// routing and nobody late; the message between two stages alone on the NIC, across the fabric. A
-/// pair is of one stage's forward and its own backward.
+/// pair is of one stage's forward and its own backward; every stage has one holder.
 /// @param plan     whose layout says what the stages are
 /// @param routing  of the plan's expert-parallel groups, were it balanced
 /// @return one entry per stage

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -165,56 +164,82 @@ class StepMemory::Profile {
 class StepMemory::Player {
  public:
   Player(const StepMemory& memory, const Rank& rank)
-      : memory_(memory), rank_(rank), totals_(rank.base) {
+      : memory_(memory), rank_(rank), totals_(rank.base), total_(rank.base.total()) {
     for (const auto& lane : rank.lanes) {
       first_.push_back(live_.size());
-      live_.resize(live_.size() + lane.size() * kBundles);
+      const std::size_t microbatches = lane.front().by_microbatch.size();
+      live_.resize(live_.size() + lane.size() * microbatches * kBundles);
     }
   }
 
-  /// Calls function(time, position in the schedule) after every change.
+  /// Calls function(moment) at the beginning and after every change, until it returns false.
   template <class Function>
   void run(Function&& function) {
-    function(Time(), 0);
-    for (std::size_t i = 0; i < rank_.chunks.size(); ++i) {
-      const PlayedChunk& chunk = rank_.chunks[i];
-      const TaskSpan span = i < rank_.spans.steps.size() ? rank_.spans.steps[i] : TaskSpan{};
-      const auto length = static_cast<double>((span.end - span.start).count());
-      for (const Change& change : memory_.profiles_[static_cast<std::size_t>(chunk.program)]) {
-        const auto lane =
-            static_cast<std::size_t>(chunk.lanes[static_cast<std::size_t>(change.pass)]);
-        apply(lane, change);
-        function(span.start + Duration(std::llround(length * change.when)), static_cast<int>(i));
+    if (!function(Moment{})) return;
+    for (int i = 0; i < static_cast<int>(rank_.chunks.size()); ++i) {
+      const PlayedChunk& chunk = rank_.chunks[static_cast<std::size_t>(i)];
+      const auto& changes = memory_.profiles_[static_cast<std::size_t>(chunk.program)];
+      for (int c = 0; c < static_cast<int>(changes.size()); ++c) {
+        apply(chunk, changes[static_cast<std::size_t>(c)]);
+        if (!function(Moment{i, c})) return;
       }
     }
     for (const int count : live_) PIPECAST_ASSERT(count == 0);
     PIPECAST_ASSERT(totals_ == rank_.base);
     if (rank_.gathered == Bytes()) return;
-    totals_.add(MemoryCategory::kCommunication, rank_.gathered);
-    function(rank_.spans.gather.start, -1);
-    totals_.add(MemoryCategory::kCommunication, Bytes() - rank_.gathered);
-    function(rank_.spans.gather.end, -1);
+    add(MemoryCategory::kCommunication, rank_.gathered);
+    if (!function(Moment{-1, 0})) return;
+    add(MemoryCategory::kCommunication, Bytes() - rank_.gathered);
+    function(Moment{-1, 1});
+  }
+
+  /// When a moment is in the simulated step.
+  [[nodiscard]] Time time_of(const Moment& moment) const {
+    if (moment.change < 0) return {};
+    if (moment.step < 0) {
+      return moment.change == 0 ? rank_.spans.gather.start : rank_.spans.gather.end;
+    }
+    const auto step = static_cast<std::size_t>(moment.step);
+    if (step >= rank_.spans.steps.size()) return {};
+    const TaskSpan& span = rank_.spans.steps[step];
+    const auto& changes = memory_.profiles_[static_cast<std::size_t>(rank_.chunks[step].program)];
+    const double part = changes[static_cast<std::size_t>(moment.change)].when;
+    return span.start +
+           Duration(std::llround(static_cast<double>((span.end - span.start).count()) * part));
   }
 
   [[nodiscard]] const MemoryTotals& totals() const { return totals_; }
-  /// How many of each bundle are there, by lane, layer, bundle.
+  [[nodiscard]] Bytes total() const { return total_; }
+  /// How many of each bundle are there, by lane, layer, micro-batch, bundle.
   [[nodiscard]] const std::vector<int>& live() const { return live_; }
 
  private:
-  void apply(std::size_t lane, const Change& change) {
+  void apply(const PlayedChunk& chunk, const Change& change) {
+    const auto pass = static_cast<std::size_t>(change.pass);
+    const auto lane = static_cast<std::size_t>(chunk.lanes[pass]);
     const auto layer = static_cast<std::size_t>(change.layer);
-    int& count = live_[first_[lane] + layer * kBundles + static_cast<std::size_t>(change.bundle)];
-    const BundleMemory& bundle = rank_.lanes[lane][layer].memory.at(change.bundle);
+    const auto& by_microbatch = rank_.lanes[lane][layer].by_microbatch;
+    const std::size_t which =
+        static_cast<std::size_t>(chunk.microbatches[pass]) % by_microbatch.size();
+    int& count = live_[first_[lane] + (layer * by_microbatch.size() + which) * kBundles +
+                       static_cast<std::size_t>(change.bundle)];
+    const BundleMemory& bundle = by_microbatch[which]->at(change.bundle);
     const std::int64_t sign = change.comes ? 1 : -1;
     count += static_cast<int>(sign);
     PIPECAST_ASSERT(count >= 0);
-    totals_.add(category_of(change.bundle), sign * bundle.bytes);
-    totals_.add(MemoryCategory::kWorkspace, sign * bundle.rounding);
+    add(category_of(change.bundle), sign * bundle.bytes);
+    add(MemoryCategory::kWorkspace, sign * bundle.rounding);
+  }
+
+  void add(MemoryCategory category, Bytes bytes) {
+    totals_.add(category, bytes);
+    total_ += bytes;
   }
 
   const StepMemory& memory_;
   const Rank& rank_;
   MemoryTotals totals_;
+  Bytes total_;
   std::vector<std::size_t> first_;  // [lane]
   std::vector<int> live_;
 };
@@ -244,15 +269,27 @@ Bytes gather_buffer(const PlanSpec& plan, const PersistentMemory& persistent, bo
 }  // namespace
 
 RowShares row_shares(const Router& router, const StepPlan& step, const Schedule& schedule,
-                     int groups) {
+                     int groups, int microbatches, const ForEach& for_each) {
+  const auto drawn = static_cast<std::size_t>(microbatches);
   RowShares out(schedule.ranks.size(),
-                std::vector<double>(static_cast<std::size_t>(step.moe_layers), 1.0));
+                std::vector<std::vector<double>>(static_cast<std::size_t>(step.moe_layers),
+                                                 std::vector<double>(drawn, 1.0)));
   const GroupLoad& even = router.balanced();
   std::vector<double> most(schedule.ranks.size(), 0);
   for (int group = 0; group < groups; ++group) {
-    std::vector<GroupLoad> loads;
-    for (int layer = 0; layer < step.moe_layers; ++layer) {
-      loads.push_back(router.draw(group, layer, 0));
+    // Rows of a GPU over the balanced number, [layer][micro-batch][GPU].
+    std::vector<std::vector<std::vector<float>>> rows(static_cast<std::size_t>(step.moe_layers));
+    const auto draw = [&](std::size_t layer) {
+      for (int microbatch = 0; microbatch < microbatches; ++microbatch) {
+        auto& of_gpus =
+            rows[layer].emplace_back(router.draw(group, static_cast<int>(layer), microbatch).rows);
+        for (std::size_t gpu = 0; gpu < of_gpus.size(); ++gpu) of_gpus[gpu] /= even.rows[gpu];
+      }
+    };
+    if (for_each) {
+      for_each(rows.size(), draw);
+    } else {
+      for (std::size_t layer = 0; layer < rows.size(); ++layer) draw(layer);
     }
     for (std::size_t rank = 0; rank < schedule.ranks.size(); ++rank) {
       std::vector<std::size_t> layers;
@@ -262,14 +299,16 @@ RowShares row_shares(const Router& router, const StepPlan& step, const Schedule&
         }
       }
       for (std::size_t gpu = 0; gpu < even.rows.size(); ++gpu) {
-        double rows = 0;
+        double sum = 0;
         for (const std::size_t layer : layers) {
-          rows += static_cast<double>(loads[layer].rows[gpu] / even.rows[gpu]);
+          for (std::size_t m = 0; m < drawn; ++m) sum += static_cast<double>(rows[layer][m][gpu]);
         }
-        if (rows <= most[rank]) continue;
-        most[rank] = rows;
+        if (sum <= most[rank]) continue;
+        most[rank] = sum;
         for (const std::size_t layer : layers) {
-          out[rank][layer] = static_cast<double>(loads[layer].rows[gpu] / even.rows[gpu]);
+          for (std::size_t m = 0; m < drawn; ++m) {
+            out[rank][layer][m] = static_cast<double>(rows[layer][m][gpu]);
+          }
         }
       }
     }
@@ -279,7 +318,8 @@ RowShares row_shares(const Router& router, const StepPlan& step, const Schedule&
 
 RowShares uniform_row_shares(double share, const StepPlan& step) {
   return RowShares(static_cast<std::size_t>(step.ranks()),
-                   std::vector<double>(static_cast<std::size_t>(step.moe_layers), share));
+                   std::vector<std::vector<double>>(static_cast<std::size_t>(step.moe_layers),
+                                                    std::vector<double>(1, share)));
 }
 
 StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
@@ -287,17 +327,26 @@ StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Sch
                        std::vector<RankSpans> spans) {
   const bool trains = has_backward(schedule);
   const LayerLoad balanced = balanced_load(scenario.model, plan, scenario.recipe.seq_length);
-  std::map<LayerKind, LayerMemory> known;  // at the balanced load
-  const auto layer_of = [&](std::size_t rank, std::size_t stage, std::size_t position) {
-    const LayerKind kind = plan.pipeline_layout[stage][position];
-    const int number = step.moe_layer[stage][position];
-    if (shares.empty() || number < 0) {
-      const auto [it, fresh] = known.try_emplace(kind);
-      if (fresh) it->second = layer_memory(scenario.model, plan, kind, balanced);
-      return it->second;
+  const auto layer_at = [&](LayerKind kind, double share) {
+    constexpr double kParts = 64;
+    const auto parts = static_cast<int>(std::lround(share * kParts));
+    const auto [it, fresh] = layers_.try_emplace({kind, parts});
+    if (fresh) {
+      it->second = layer_memory(scenario.model, plan, kind, scaled(balanced, parts / kParts));
     }
-    const double share = shares[rank][static_cast<std::size_t>(number)];
-    return layer_memory(scenario.model, plan, kind, scaled(balanced, share));
+    return &it->second;
+  };
+  // As many for every layer of a rank, so that micro-batches count alike.
+  const std::size_t drawn = shares.empty() || step.moe_layers == 0 ? 1 : shares[0][0].size();
+  const auto held_layer = [&](std::size_t rank, std::size_t stage, std::size_t position) {
+    HeldLayer out{static_cast<int>(stage), static_cast<int>(position), {}};
+    const int number = step.moe_layer[stage][position];
+    for (std::size_t m = 0; m < drawn; ++m) {
+      const bool even = shares.empty() || number < 0;
+      const double share = even ? 1 : shares[rank][static_cast<std::size_t>(number)][m];
+      out.by_microbatch.push_back(layer_at(plan.pipeline_layout[stage][position], share));
+    }
+    return out;
   };
 
   profiles_.resize(step.programs.size());
@@ -313,15 +362,16 @@ StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Sch
       auto& lane = rank.lanes.emplace_back();
       const auto stage = static_cast<std::size_t>(stages[r]);
       for (std::size_t position = 0; position < plan.pipeline_layout[stage].size(); ++position) {
-        lane.push_back(
-            {static_cast<int>(stage), static_cast<int>(position), layer_of(r, stage, position)});
+        lane.push_back(held_layer(r, stage, position));
       }
     }
     if (!spans.empty()) rank.spans = std::move(spans[r]);
     for (std::size_t i = 0; i < schedule.ranks[r].size(); ++i) {
       const Step& played = schedule.ranks[r][i];
       const PlannedStep& planned = step.steps[r][i];
-      rank.chunks.push_back({planned.program, {played.first.lane, played.second.lane}});
+      rank.chunks.push_back({planned.program,
+                             {played.first.lane, played.second.lane},
+                             {planned.passes[0].microbatch, planned.passes[1].microbatch}});
       auto& profile = profiles_[static_cast<std::size_t>(planned.program)];
       if (!profile.empty()) continue;
       const auto layers = [&](int which) {
@@ -333,11 +383,16 @@ StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Sch
                     .take();
     }
     Player player(*this, rank);
-    player.run([&](Time when, int position) {
-      if (player.totals().total() <= rank.peak.totals.total()) return;
-      rank.peak = {when, position, player.totals()};
-      rank.at_peak = player.live();
+    Bytes most;
+    player.run([&](const Moment& moment) {
+      if (player.total() <= most) return true;
+      most = player.total();
+      rank.fullest = moment;
+      rank.peak.totals = player.totals();
+      return true;
     });
+    rank.peak.when = player.time_of(rank.fullest);
+    rank.peak.step = rank.fullest.step;
   }
 }
 
@@ -351,24 +406,28 @@ int StepMemory::fullest() const {
 
 std::vector<MemoryTensor> StepMemory::tensors_at_peak(int rank_index) const {
   const Rank& rank = at(rank_index);
+  Player player(*this, rank);
+  player.run([&](const Moment& moment) { return moment != rank.fullest; });
   std::vector<MemoryTensor> out = rank.persistent.tensors;
   Bytes rounding;
   for (const MemoryTensor& t : out) rounding += allocated_bytes(t.bytes) - t.bytes;
   std::size_t place = 0;
   for (const auto& lane : rank.lanes) {
     for (const HeldLayer& layer : lane) {
-      for (std::size_t b = 0; b < kBundles; ++b) {
-        const std::int64_t count = rank.at_peak[place++];
-        if (count == 0) continue;
-        const BundleMemory& bundle = layer.memory.at(static_cast<Bundle>(b));
-        rounding += count * bundle.rounding;
-        for (MemoryTensor t : bundle.tensors) {
-          t.stage = layer.stage;
-          t.position = layer.position;
-          t.copies = count;
-          t.copies_are = "live chunks";
-          t.bytes = count * t.bytes;
-          out.push_back(t);
+      for (const LayerMemory* const memory : layer.by_microbatch) {
+        for (std::size_t b = 0; b < kBundles; ++b) {
+          const std::int64_t count = player.live()[place++];
+          if (count == 0) continue;
+          const BundleMemory& bundle = memory->at(static_cast<Bundle>(b));
+          rounding += count * bundle.rounding;
+          for (MemoryTensor t : bundle.tensors) {
+            t.stage = layer.stage;
+            t.position = layer.position;
+            t.copies = count;
+            t.copies_are = "live chunks";
+            t.bytes = count * t.bytes;
+            out.push_back(t);
+          }
         }
       }
     }
@@ -394,7 +453,10 @@ std::vector<MemoryTensor> StepMemory::tensors_at_peak(int rank_index) const {
 
 void StepMemory::play(int rank, const Visitor& visitor) const {
   Player player(*this, at(rank));
-  player.run([&](Time when, int) { visitor(when, player.totals()); });
+  player.run([&](const Moment& moment) {
+    visitor(player.time_of(moment), player.totals());
+    return true;
+  });
 }
 
 }  // namespace pipecast

@@ -4,6 +4,8 @@
 
 #include <array>
 #include <functional>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "model/memory/layer_memory.hpp"
@@ -13,16 +15,18 @@
 namespace pipecast {
 
 /// Rows at a GPU's experts over the balanced number, of the GPU of each pipeline rank that has most
-/// in all layers of the rank together, [pipeline rank][layer with an exchange]; empty: balanced.
-using RowShares = std::vector<std::vector<double>>;
+/// in all layers and micro-batches together, [pipeline rank][layer with an exchange][micro-batch].
+/// A step's further micro-batches repeat them. Empty: balanced.
+using RowShares = std::vector<std::vector<std::vector<double>>>;
 
-/// Drawn for the first micro-batch; the next ones of a layer spread over the GPUs alike where the
-/// distribution does not drift.
-/// @param groups  expert-parallel groups of a pipeline rank that are looked at
+/// Drawn for the first micro-batches of the step.
+/// @param groups        expert-parallel groups of a pipeline rank that are looked at
+/// @param microbatches  that are drawn
+/// @param for_each      draws the layers; the result does not depend on it
 RowShares row_shares(const Router& router, const StepPlan& step, const Schedule& schedule,
-                     int groups);
+                     int groups, int microbatches, const ForEach& for_each = {});
 
-/// The same share of rows in every layer of every rank.
+/// The same share of rows in every layer of every rank for every micro-batch.
 RowShares uniform_row_shares(double share, const StepPlan& step);
 
 /// One GPU of every pipeline rank through a step.
@@ -32,6 +36,7 @@ RowShares uniform_row_shares(double share, const StepPlan& step);
 /// model/memory/layer_memory.hpp. Beside it the tensors of the whole step
 /// (model/memory/persistent_memory.hpp) and, where the products do not read what is gathered at the
 /// step's end, the buffer that it comes to.
+/// Shares of rows count in 64ths, so that few different layers are looked at.
 /// Not modelled: which of a rank's GPUs is late; memory that the allocator holds but nobody uses.
 class StepMemory {
  public:
@@ -43,6 +48,8 @@ class StepMemory {
   using Visitor = std::function<void(Time, const MemoryTotals&)>;
 
   StepMemory() = default;
+  StepMemory(StepMemory&&) = default;
+  StepMemory& operator=(StepMemory&&) = default;
   /// @param spans  when the steps ran; empty: memory is played without times, all at time 0
   StepMemory(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
              const StepPlan& step, const RowShares& shares, std::vector<RankSpans> spans = {});
@@ -72,11 +79,18 @@ class StepMemory {
   struct PlayedChunk {
     int program = 0;
     std::array<int, 2> lanes{};
+    std::array<int, 2> microbatches{};
   };
   struct HeldLayer {
     int stage = 0;
     int position = 0;
-    LayerMemory memory;
+    std::vector<const LayerMemory*> by_microbatch;  // repeating
+  };
+  /// After a change of a step; before all of them: -1. Step -1: around the gather at the end.
+  struct Moment {
+    int step = 0;
+    int change = -1;
+    bool operator==(const Moment&) const = default;
   };
   struct Rank {
     PersistentMemory persistent;
@@ -86,14 +100,15 @@ class StepMemory {
     RankSpans spans;
     Bytes gathered;  // buffer of the gather at the step's end
     Peak peak;
-    std::vector<int> at_peak;  // live bundles, as `place` counts them
+    Moment fullest;
   };
   class Profile;
   class Player;
 
   [[nodiscard]] const Rank& at(int rank) const { return ranks_.at(static_cast<std::size_t>(rank)); }
 
-  std::vector<std::vector<Change>> profiles_;  // [program]
+  std::vector<std::vector<Change>> profiles_;                // [program]
+  std::map<std::pair<LayerKind, int>, LayerMemory> layers_;  // by share of rows in 64ths
   std::vector<Rank> ranks_;
 };
 

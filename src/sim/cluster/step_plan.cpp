@@ -124,17 +124,16 @@ class Planner {
   }
 
   int program_of(std::size_t rank, const Step& step) {
-    // Stages of the same layers share a program.
-    const auto& layout = plan_.pipeline_layout;
+    // Stages of the same layers share a program if as many ranks hold them.
     const int first = stage_of(rank, step.first);
-    const int second = step.overlapped ? stage_of(rank, step.second) : first;
-    const auto [it, fresh] = programs_.try_emplace(
-        {step.overlapped, step.first.pass, layout[static_cast<std::size_t>(first)],
-         layout[static_cast<std::size_t>(second)]},
-        static_cast<int>(out_.programs.size()));
+    const ChunkShape shape =
+        step.overlapped ? builder_.overlapped_shape(first, stage_of(rank, step.second))
+                        : builder_.single_shape(step.first.pass, first);
+    const auto [it, fresh] =
+        programs_.try_emplace({shape.kind, shape.forward, shape.backward, shape.forward_holders,
+                               shape.backward_holders},
+                              static_cast<int>(out_.programs.size()));
     if (fresh) {
-      const ChunkShape shape = step.overlapped ? builder_.overlapped_shape(first, second)
-                                               : builder_.single_shape(step.first.pass, first);
       out_.programs.push_back(folded_ ? at_pace_of_busiest(shape) : for_every_gpu(shape));
     }
     return it->second;
@@ -182,7 +181,8 @@ class Planner {
   Slots slots_;
   std::vector<int> first_microbatch_;  // of every path
   std::vector<std::vector<StageHolder>> holders_;
-  std::map<std::tuple<bool, Pass, std::vector<LayerKind>, std::vector<LayerKind>>, int> programs_;
+  std::map<std::tuple<ChunkKind, std::vector<LayerKind>, std::vector<LayerKind>, int, int>, int>
+      programs_;
   StepPlan& out_;
 };
 
@@ -197,8 +197,9 @@ void number_layers(const PipelineLayout& layout, StepPlan& out) {
   }
 }
 
-/// A layer's backward multiplies the rows of its experts twice, its forward once.
-constexpr float kBackwardWork = 2;
+/// How often a layer's backward multiplies the rows of its experts where its forward does it once:
+/// for two gradients, and once more if it runs the forward again.
+float backward_work(const PlanSpec& plan) { return plan.recompute.full ? 3 : 2; }
 
 void add(TaskLoad& mean, const GroupLoad& load, const GroupLoad& even, std::size_t gpu, int draws) {
   mean.rows += load.rows[gpu] / even.rows[gpu] / static_cast<float>(draws);
@@ -223,7 +224,7 @@ BusiestLoad expected_busiest(const Scenario& scenario, const PlanSpec& plan, con
     std::size_t most = 0;
     std::size_t most_of_pair = 0;
     const auto pair = [&](std::size_t gpu) {
-      return load.rows[gpu] + kBackwardWork * other.rows[gpu];
+      return load.rows[gpu] + backward_work(plan) * other.rows[gpu];
     };
     for (std::size_t gpu = 1; gpu < load.rows.size(); ++gpu) {
       if (load.rows[gpu] > load.rows[most]) most = gpu;
@@ -261,6 +262,17 @@ std::map<std::vector<int>, std::vector<int>> ranks_by_stages(const Schedule& sch
   return out;
 }
 
+/// By stage.
+std::vector<int> count_holders(const Schedule& schedule) {
+  std::vector<int> out(static_cast<std::size_t>(schedule.stages()), 0);
+  for (const auto& [stages, ranks] : ranks_by_stages(schedule)) {
+    for (const int stage : stages) {
+      out[static_cast<std::size_t>(stage)] = static_cast<int>(ranks.size());
+    }
+  }
+  return out;
+}
+
 void plan_optimizers(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
                      StepPlan& out) {
   out.trains = has_backward(schedule);
@@ -292,7 +304,7 @@ std::string_view name_of(TimeCategory category) {
 
 StepPlan plan_step(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
                    const RoutingStatistics& routing, const PlanConditions& conditions) {
-  ChunkBuilder builder(scenario, plan, routing);
+  ChunkBuilder builder(scenario, plan, routing, count_holders(schedule));
   StepPlan out;
   number_layers(plan.pipeline_layout, out);
   for (std::size_t kind = 0; plan.ep > 1 && kind < kExchangeKinds; ++kind) {

@@ -58,10 +58,11 @@ struct PlannedStep {
 /// The end of the step on one pipeline rank.
 struct OptimizerPlan {
   Duration reduce_scatter;
-  Duration update;  ///< gradient norm and AdamW on this GPU's shard
+  Duration update;  ///< gradient norm and AdamW on this GPU's shard, and what it waits for
   Duration all_gather;
   Bytes nic_bytes;
   Bytes nvlink_bytes;
+  Bytes pcie_bytes{};           ///< of an optimizer on the host, each way
   std::vector<WorkShare> work;  ///< of `update`
 };
 

@@ -133,6 +133,7 @@ class StepEnd {
   void count_links(StepTimes& out) const {
     Bytes nic;
     Bytes nvlink;
+    Bytes to_host;
     for (const ColumnTimes& column : columns_) {
       nic += column.nic_bytes;
       nvlink += column.nvlink_bytes;
@@ -147,13 +148,14 @@ class StepEnd {
       }
       nic += rank_nic * replicas();
       nvlink += rank_nvlink * replicas();
+      to_host += optimizer.pcie_bytes * replicas();
     }
     const double gpu_seconds = to_seconds(out.time) * static_cast<double>(out.simulated_gpus);
     const auto use = [&](Bytes bytes, Bandwidth reached) {
       return LinkUse{bytes, static_cast<double>(bytes.count()) / reached.count() / gpu_seconds};
     };
     out.nic = use(nic, reached_nic(scenario_.cluster, scenario_.calibration));
-    out.pcie = use(nic, scenario_.cluster.pcie.bandwidth);
+    out.pcie = use(nic + to_host, scenario_.cluster.pcie.bandwidth);
     out.nvlink = use(nvlink, reached_nvlink(scenario_.cluster, scenario_.calibration));
   }
 

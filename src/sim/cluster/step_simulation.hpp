@@ -42,7 +42,7 @@ struct StepTimes {
   std::vector<CriticalShare> critical_path;  ///< longest first; sums to `time`
   LinkUse nic;
   LinkUse nvlink;
-  LinkUse pcie;     ///< what goes through NICs, at PCIe's line rate
+  LinkUse pcie;     ///< what goes through NICs and to the host, at PCIe's line rate
   LoadMeans loads;  ///< of all columns
   std::uint64_t events = 0;
   int simulated_gpus = 0;

@@ -25,15 +25,20 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   ChunkChains chains;
   double nic_bytes = 0;
   double nvlink_bytes = 0;
-  for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
+  const std::vector<ChunkPhase> phases = phases_of(chunk, plan_);
+  ShardMoves moves(chunk, plan_, collectives_, out.tasks);
+  moves.begin(phases);
+  for (const ChunkPhase& phase : phases) {
     const bool split = splits_sms(chunk.kind, phase.phase, plan_);
-    int last = chains.before(phase);
+    const int before = chains.before(phase);
+    int last = before;
     const int slot = slot_of(chunk, phase);
     const std::vector<Segment>& segments =
         phase.load != nullptr ? segments_.at(phase.kind, phase.phase, split, *phase.load)
                               : segments_.balanced(phase.kind, phase.phase, split);
     for (const Segment& segment : segments) {
       const int index = static_cast<int>(out.tasks.size());
+      last = moves.gathered(phase, segment.communication, last);
       // Without a stream of its own an exchange waits for whatever was launched before it.
       if (!plan_.overlap.communication) last = index - 1;
       out.tasks.push_back({.times = segment.times,
@@ -50,7 +55,11 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
       nvlink_bytes += segment.nvlink_bytes;
     }
     chains.add(phase, last);
+    moves.launched(phase, before, last);
   }
+  moves.finish();
+  nic_bytes += static_cast<double>(moves.nic_bytes().count());
+  nvlink_bytes += static_cast<double>(moves.nvlink_bytes().count());
   const std::vector<TaskSpan> spans = play_alone(out.tasks);
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const Duration took = spans[i].end - spans[i].start;
@@ -59,6 +68,7 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
       out.tasks[i].transfer = took;
       out.communication += took;
     }
+    if (out.tasks[i].move != ShardMove::kNone) out.moves += took;
     if (!out.tasks[i].communication) out.compute += took;
   }
   out.critical = critical_work(out.tasks, spans);
@@ -69,13 +79,18 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
 
 void ChunkBuilder::add_curves(const ChunkShape& chunk, ChunkProgram& program) {
   std::size_t task = 0;
+  const auto skip_moves = [&] {
+    while (task < program.tasks.size() && program.tasks[task].move != ShardMove::kNone) ++task;
+  };
   for (const ChunkPhase& phase : phases_of(chunk, plan_)) {
     const bool split = splits_sms(chunk.kind, phase.phase, plan_);
     for (const auto& curve : segments_.curves(phase.kind, phase.phase, split)) {
+      skip_moves();
       if (curve != nullptr) program.curves.push_back(curve);
       program.tasks[task++].curve = curve.get();
     }
   }
+  skip_moves();
   PIPECAST_ASSERT(task == program.tasks.size());
 }
 
@@ -102,13 +117,16 @@ ChunkShape ChunkBuilder::single_shape(Pass pass, int stage) const {
       break;
   }
   (pass == Pass::kForward ? chunk.forward : chunk.backward) = layers(stage);
+  (pass == Pass::kForward ? chunk.forward_holders : chunk.backward_holders) = holders(stage);
   return chunk;
 }
 
 ChunkShape ChunkBuilder::overlapped_shape(int forward_stage, int backward_stage) const {
   return {.kind = ChunkKind::kOverlapped,
           .forward = layers(forward_stage),
-          .backward = layers(backward_stage)};
+          .backward = layers(backward_stage),
+          .forward_holders = holders(forward_stage),
+          .backward_holders = holders(backward_stage)};
 }
 
 }  // namespace pipecast

@@ -7,6 +7,7 @@
 
 #include "model/schedules/schedule.hpp"
 #include "sim/gpu/segments.hpp"
+#include "sim/gpu/shard_moves.hpp"
 
 namespace pipecast {
 
@@ -15,8 +16,9 @@ struct ChunkProgram {
   Duration alone;                   ///< from start to end if no peer is ever late
   std::vector<WorkShare> critical;  ///< what `alone` consists of, by operation and resource
   Duration communication;           ///< transfers of all collectives
+  Duration moves{};                 ///< of weights and gradients between shards
   Duration compute;                 ///< busy time of the compute stream in `alone`
-  Bytes nic_bytes;                  ///< sent by one GPU in all collectives
+  Bytes nic_bytes;                  ///< sent by one GPU in all collectives and moves
   Bytes nvlink_bytes{};
   std::vector<std::shared_ptr<const LoadCurve>> curves{};  ///< that tasks point to
 };
@@ -29,8 +31,13 @@ class ChunkBuilder {
   /// @param scenario, plan  must outlive this and not change; the plan's layout decides what a
   /// stage
   ///                        consists of
-  ChunkBuilder(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing)
-      : plan_(plan), segments_(scenario, plan, routing) {}
+  /// @param holders  by stage: pipeline ranks that hold it; none: one each
+  ChunkBuilder(const Scenario& scenario, const PlanSpec& plan, const RoutingStatistics& routing,
+               std::vector<int> holders = {})
+      : plan_(plan),
+        segments_(scenario, plan, routing),
+        collectives_(scenario, plan),
+        holders_(std::move(holders)) {}
 
   /// At the chunk's loads.
   ChunkProgram program(const ChunkShape& chunk);
@@ -58,8 +65,14 @@ class ChunkBuilder {
     return plan_.pipeline_layout[static_cast<std::size_t>(stage)];
   }
 
+  [[nodiscard]] int holders(int stage) const {
+    return holders_.empty() ? 1 : holders_[static_cast<std::size_t>(stage)];
+  }
+
   const PlanSpec& plan_;
   Segments segments_;
+  LayerCollectives collectives_;
+  std::vector<int> holders_;
 };
 
 }  // namespace pipecast

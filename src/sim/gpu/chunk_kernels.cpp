@@ -1,6 +1,7 @@
 #include "sim/gpu/chunk_kernels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace pipecast {
@@ -22,12 +23,14 @@ bool is_forward_phase(Phase phase) {
          phase == Phase::kMlpForward || phase == Phase::kCombineForward;
 }
 
+constexpr std::array kForwardPhases = {Phase::kAttentionForward, Phase::kDispatchForward,
+                                       Phase::kMlpForward, Phase::kCombineForward};
+
 /// Phases of one layer in launch order.
 std::vector<Phase> phases_of_layer(ChunkKind kind, const PlanSpec& plan) {
   switch (kind) {
     case ChunkKind::kForward:
-      return {Phase::kAttentionForward, Phase::kDispatchForward, Phase::kMlpForward,
-              Phase::kCombineForward};
+      return {kForwardPhases.begin(), kForwardPhases.end()};
     case ChunkKind::kBackward:
       return {Phase::kCombineBackward,  Phase::kMlpBackward,       Phase::kMlpWeight,
               Phase::kDispatchBackward, Phase::kAttentionBackward, Phase::kAttentionWeight};
@@ -40,6 +43,14 @@ std::vector<Phase> phases_of_layer(ChunkKind kind, const PlanSpec& plan) {
       return {plan.overlap.order.begin(), plan.overlap.order.end()};
   }
   return {};
+}
+
+/// Whether a layer's input gradients begin with its forward, run again. The lookup of an embedding
+/// has no input gradient.
+bool runs_again(ChunkKind chunk, LayerKind layer, const PlanSpec& plan) {
+  return plan.recompute.full && layer != LayerKind::kEmbedding &&
+         (chunk == ChunkKind::kBackward || chunk == ChunkKind::kBackwardInput ||
+          chunk == ChunkKind::kOverlapped);
 }
 
 /// A pass of a chunk: its layers in the order in which it goes through them.
@@ -58,6 +69,15 @@ struct LayerPass {
     std::reverse(layers.begin(), layers.end());
     std::reverse(loads.begin(), loads.end());
   }
+
+  [[nodiscard]] ChunkPhase at(std::size_t layer, Phase phase, bool forward) const {
+    return {.phase = phase,
+            .kind = layers[layer],
+            .layer = layer,
+            .load = loads[layer],
+            .forward = forward,
+            .weight = is_weight_phase(phase)};
+  }
 };
 
 }  // namespace
@@ -72,15 +92,13 @@ std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan)
   std::vector<ChunkPhase> out;
   for (std::size_t layer = 0; layer < std::max(forward.layers.size(), backward.layers.size());
        ++layer) {
+    if (layer < backward.layers.size() && runs_again(chunk.kind, backward.layers[layer], plan)) {
+      for (const Phase phase : kForwardPhases) out.push_back(backward.at(layer, phase, false));
+    }
     for (const Phase phase : order) {
-      const LayerPass& pass = is_forward_phase(phase) ? forward : backward;
-      if (layer >= pass.layers.size()) continue;
-      out.push_back({.phase = phase,
-                     .kind = pass.layers[layer],
-                     .layer = layer,
-                     .load = pass.loads[layer],
-                     .forward = is_forward_phase(phase),
-                     .weight = is_weight_phase(phase)});
+      const bool of_forward = is_forward_phase(phase);
+      const LayerPass& pass = of_forward ? forward : backward;
+      if (layer < pass.layers.size()) out.push_back(pass.at(layer, phase, of_forward));
     }
   }
   return out;
@@ -115,7 +133,8 @@ class ChunkKernels::Assembly {
                     .stream = stream_of(operations[i]),
                     .phase = phase.phase,
                     .kind = phase.kind,
-                    .layer = static_cast<std::int16_t>(phase.layer)};
+                    .layer = static_cast<std::int16_t>(phase.layer),
+                    .again = is_forward_phase(phase.phase) && !phase.forward};
       const auto index = static_cast<std::int32_t>(launches_.size());
       const bool joins = !same_gradients(operations, i);
       if (joins) fork = last;
@@ -181,7 +200,8 @@ std::vector<Launch> ChunkKernels::launches(LayerKind kind, Phase phase, bool spl
   Assembly assembly(plan_);
   const LayerOperations layer = layer_operations(scenario_.model, plan_, kind, load);
   const std::vector<Operation>& list = layer.at(phase);
-  assembly.add(list, kernels_of(list, split), {.phase = phase, .kind = kind}, -1);
+  const ChunkPhase alone{.phase = phase, .kind = kind, .forward = is_forward_phase(phase)};
+  assembly.add(list, kernels_of(list, split), alone, -1);
   return assembly.take();
 }
 

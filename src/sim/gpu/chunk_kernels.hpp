@@ -31,6 +31,9 @@ struct ChunkShape {
   /// One per layer, in the order of `forward` and `backward`; empty: balanced.
   std::vector<LayerLoad> forward_loads{};
   std::vector<LayerLoad> backward_loads{};
+  /// Pipeline ranks that hold a pass's stage: its shards are spread over the replicas of them all.
+  int forward_holders = 1;
+  int backward_holders = 1;
 };
 
 /// One phase of one layer in a chunk.
@@ -39,7 +42,8 @@ struct ChunkPhase {
   LayerKind kind{};
   std::size_t layer = 0;            ///< in the order in which its pass goes through them
   const LayerLoad* load = nullptr;  ///< none: balanced
-  bool forward = false;             ///< which pass it belongs to
+  bool forward = false;             ///< which pass it belongs to; forward phases that the backward
+                                    ///< pass runs again are the backward pass's
   bool weight = false;              ///< nothing in the chunk waits for it
 };
 
@@ -47,6 +51,8 @@ struct ChunkPhase {
 /// are paired in the order in which each pass goes through them, first with first, each pair's
 /// phases in the plan's order; what is left of the longer one runs alone. A full backward: the
 /// weight gradients of the MLP follow its input gradient, so that they run beside the exchange.
+/// Full recomputation: input gradients of a layer come after its forward phases, run again; in a
+/// pair these stand before all of the two layers.
 /// @param chunk  outlives what is returned
 std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan);
 

@@ -12,6 +12,11 @@ namespace {
 constexpr Time kNotYet{-1};
 }  // namespace
 
+std::string_view name_of(ShardMove move) {
+  static constexpr std::string_view kNames[] = {"", "all_gather", "reduce_scatter"};
+  return kNames[static_cast<std::size_t>(move)];
+}
+
 void ChunkPlay::begin(const std::vector<Task>& tasks, TaskSpan* spans, Time now,
                       const ChunkConditions& conditions) {
   conditions_ = conditions;
@@ -42,8 +47,10 @@ bool ChunkPlay::ready(const StreamState& stream) const {
 
 void ChunkPlay::start(StreamState& stream) {
   stream.running = true;
-  stream.factor = conditions_.slowness;
-  if (conditions_.jitter > 0) {
+  // Links are no slower on a slow GPU.
+  const bool of_links = (*tasks_)[stream.next].move != ShardMove::kNone;
+  stream.factor = of_links ? 1 : conditions_.slowness;
+  if (conditions_.jitter > 0 && !of_links) {
     // Log-normal with mean 1: never negative, and long tails are late ones.
     const double deviation = conditions_.jitter;
     stream.factor *= std::exp(deviation * conditions_.random.normal() - deviation * deviation / 2);

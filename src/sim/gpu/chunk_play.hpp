@@ -23,6 +23,12 @@ struct WorkShare {
 /// Adds to the share of the same operation and resource, or appends it.
 void add_share(std::vector<WorkShare>& shares, const WorkShare& added);
 
+/// What sharding gradients (ZeRO-2) and weights (ZeRO-3) sends inside chunks.
+enum class ShardMove : std::uint8_t { kNone, kAllGather, kReduceScatter };
+
+/// "", "all_gather", "reduce_scatter".
+std::string_view name_of(ShardMove move);
+
 /// A stretch of kernels on one stream between points of synchronisation. A stream runs its tasks in
 /// order; the side stream's kernels belong to the compute stream's tasks.
 struct Task {
@@ -33,6 +39,7 @@ struct Task {
   bool communication = false;
   bool collective = false;  ///< starts when the whole expert-parallel group has arrived
   Beside beside{};          ///< of communication
+  ShardMove move{};         ///< of a layer's weights or gradients: as fast on every GPU
   Duration transfer{};      ///< of a collective: in the chunk by itself, nobody being late
   Phase phase{};
   LayerKind layer{};

@@ -18,6 +18,7 @@ struct Launch {
   Phase phase{};
   LayerKind kind{};
   std::int16_t layer = 0;  ///< in the order in which its pass goes through them, from 0
+  bool again = false;      ///< of a forward phase that a backward pass runs once more
   /// Launches before this one that must have ended, besides the stream's previous one; -1: none.
   std::array<std::int32_t, 2> after = {-1, -1};
 };

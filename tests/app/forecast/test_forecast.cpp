@@ -125,7 +125,7 @@ TEST_CASE("a phase's own plan counts, its pipeline ranks too", "[forecast]") {
   REQUIRE(b.step.microbatches == a.step.microbatches);
   REQUIRE(b.step.times.simulated_gpus == 64);
   REQUIRE(b.step.times.time == a.step.times.time);
-  REQUIRE(b.step.memory.front().total() == a.step.memory.front().total());
+  REQUIRE(b.memory.peak(0).totals == a.memory.peak(0).totals);
 }
 
 TEST_CASE("the main phase is the one with the most tokens", "[forecast]") {
@@ -264,19 +264,31 @@ TEST_CASE("progress ends at the whole", "[forecast]") {
   REQUIRE(last == 1);
 }
 
-TEST_CASE("a rank that does not fit says how much is missing and what takes it", "[forecast]") {
+TEST_CASE("a rank that does not fit says when, how much is missing and what takes it",
+          "[forecast]") {
   Scenario s = tiny();
-  const Bytes needed = forecast(s, kFolded).step.memory.front().total();
-  s.cluster.gpu.hbm_capacity = needed;
+  const Forecast fits = forecast(s, kFolded);
+  int fullest = 0;
+  for (int rank = 1; rank < fits.memory.ranks(); ++rank) {
+    if (fits.memory.peak(rank).totals.total() > fits.memory.peak(fullest).totals.total()) {
+      fullest = rank;
+    }
+  }
+  const Bytes needed = fits.memory.peak(fullest).totals.total();
+  const Bytes reserve = s.plan.memory.reserve;
+  s.cluster.gpu.hbm_capacity = needed + reserve;
+  REQUIRE_NOTHROW(forecast(s, kFolded));
   s.cluster.gpu.hbm_capacity -= Bytes(1);
-  REQUIRE_THROWS_AS(forecast(s, kFolded), ImpossiblePlan);
-  s.cluster.gpu.hbm_capacity = Bytes(1'000'000'000);
+  REQUIRE_THROWS_AS(forecast(s, kFolded), DoesNotFit);
+  s.cluster.gpu.hbm_capacity = Bytes(1'000'000'000) + reserve;
+  const double gigabytes = static_cast<double>(needed.count()) / 1e9;
   REQUIRE_THROWS_WITH(
       forecast(s, kFolded),
-      Catch::StartsWith(fmt::format("pipeline rank 0 needs {:.1f} GB of memory and a h100 has 1.0 "
-                                    "GB: {:.1f} GB too much (weights ",
-                                    static_cast<double>(needed.count()) / 1e9,
-                                    static_cast<double>(needed.count()) / 1e9 - 1)));
+      Catch::StartsWith(fmt::format("pipeline rank {} does not fit: {:.1f} GB too much. When it "
+                                    "runs ",
+                                    fullest, gigabytes - 1)) &&
+          Catch::Contains(fmt::format("it holds {:.1f} GB (weights ", gigabytes)) &&
+          Catch::EndsWith("a h100 has 5.0 GB, less a reserve of 4.0 GB"));
 }
 
 TEST_CASE("of several impossible batches the first is named, on any number of threads",

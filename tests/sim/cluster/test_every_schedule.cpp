@@ -4,11 +4,11 @@
 #include <numeric>
 #include <set>
 
-#include "model/memory/rank_memory.hpp"
 #include "model/schedules/checker.hpp"
 #include "model/schedules/live_chunks.hpp"
 #include "model/schedules/timing.hpp"
 #include "playable_step.hpp"
+#include "sim/cluster/step_memory.hpp"
 
 using namespace pipecast;
 using namespace pipecast::testing;
@@ -176,32 +176,49 @@ TEST_CASE("every kind's activations are those of the chunks that its schedule ke
           "[memory][every]") {
   for (const std::string& kind : kinds()) {
     CAPTURE(kind);
-    const Scenario s = planned(kind);
-    const Schedule schedule = choose_schedule(s.plan, kMicrobatches).schedule;
-    const MemoryAccount account(s, s.plan);
+    const Planned step(planned(kind));
+    const Scenario& s = step.scenario;
+    const LayerLoad load = balanced_load(s.model, s.plan, s.recipe.seq_length);
     std::vector<StageBytes> stages;
-    for (int stage = 0; stage < schedule.stages(); ++stage) {
-      stages.push_back({account.activations({.stage = stage, .live_chunks = 1}),
-                        account.activations({.stage = stage, .deferred_weights = 1})});
+    for (const std::vector<LayerKind>& layers : s.plan.pipeline_layout) {
+      StageBytes& bytes = stages.emplace_back();
+      for (const LayerKind layer : layers) {
+        const LayerMemory memory = layer_memory(s.model, s.plan, layer, load);
+        bytes.activations +=
+            memory.at(Bundle::kAttentionKept).bytes + memory.at(Bundle::kMlpKept).bytes;
+        bytes.weight_operands +=
+            memory.at(Bundle::kAttentionOperands).bytes + memory.at(Bundle::kMlpOperands).bytes;
+      }
     }
-    const std::vector<RankMemory> memory = memory_of_ranks(s, s.plan, schedule);
-    const std::vector<Bytes> peak = peak_live_bytes(schedule, stages);
-    for (std::size_t rank = 0; rank < memory.size(); ++rank) {
+    const StepMemory memory(s, s.plan, step.schedule, step.plan, {});
+    const std::vector<Bytes> whole_chunks = peak_live_bytes(step.schedule, stages);
+    for (std::size_t rank = 0; rank < step.ranks(); ++rank) {
       CAPTURE(rank);
-      if (has_backward(schedule)) {
-        REQUIRE(memory[rank].activations == peak[rank]);
-        REQUIRE(memory[rank].gradients > Bytes());
-        REQUIRE(memory[rank].optimizer > Bytes());
-        continue;
+      Bytes most;
+      memory.play(static_cast<int>(rank), [&most](Time, const MemoryTotals& totals) {
+        most = std::max(most, totals.of(MemoryCategory::kActivations));
+      });
+      // Between steps what is kept is whole chunks.
+      LiveChunks chunks(step.schedule.lanes(), !has_backward(step.schedule));
+      Bytes between;
+      Bytes operands;
+      for (const Step& one : step.schedule.ranks[rank]) {
+        chunks.start(one);
+        chunks.finish(one);
+        Bytes now;
+        for (std::size_t lane = 0; lane < step.schedule.stage_of.size(); ++lane) {
+          const StageBytes& bytes =
+              stages[static_cast<std::size_t>(step.schedule.stage_of[lane][rank])];
+          now += chunks.lanes()[lane].live * bytes.activations +
+                 chunks.lanes()[lane].deferred_weights * bytes.weight_operands;
+          operands = std::max(operands, bytes.weight_operands);
+        }
+        between = std::max(between, now);
       }
-      // Nothing waits for a backward: the largest chunk alone, and nothing to update.
-      Bytes largest;
-      for (const std::vector<int>& held : schedule.stage_of) {
-        largest = std::max(largest, stages[static_cast<std::size_t>(held[rank])].activations);
-      }
-      REQUIRE(memory[rank].activations == largest);
-      REQUIRE(memory[rank].gradients == Bytes());
-      REQUIRE(memory[rank].optimizer == Bytes());
+      REQUIRE(most >= between);
+      // Within a step a pair's forward takes what its backward has freed, and a backward has the
+      // operands of its own weight gradients.
+      REQUIRE(most <= whole_chunks[rank] + operands);
     }
   }
 }
@@ -217,7 +234,9 @@ TEST_CASE("every kind holds the model once per direction", "[memory][every]") {
       model += parameters_of_stage(s.model, stage, s.plan.ep).total();
     }
     std::int64_t held = 0;
-    for (const RankMemory& rank : memory_of_ranks(s, s.plan, schedule)) held += rank.parameters;
+    for (int rank = 0; rank < s.plan.pp; ++rank) {
+      held += persistent_memory(s, s.plan, schedule, rank).parameters;
+    }
     REQUIRE(held == schedule.paths() * model);
   }
 }
@@ -263,6 +282,8 @@ TEST_CASE("the middle rank of an odd pipeline of two directions holds its stage 
   const StepPlan line = plan_step(s, s.plan, make_schedule("1f1b", 3, 2), routing_of(s));
   REQUIRE(both.optimizer[1].update == line.optimizer[1].update);
   REQUIRE(both.optimizer[1].nic_bytes == line.optimizer[1].nic_bytes);
-  const std::vector<RankMemory> memory = memory_of_ranks(s, s.plan, schedule);
-  REQUIRE(memory[0].parameters == 2 * memory[1].parameters);
+  const auto parameters = [&](int rank) {
+    return persistent_memory(s, s.plan, schedule, rank).parameters;
+  };
+  REQUIRE(parameters(0) == 2 * parameters(1));
 }

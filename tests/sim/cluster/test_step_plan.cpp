@@ -1,6 +1,5 @@
 #include <catch2/catch.hpp>
 
-#include "model/memory/rank_memory.hpp"
 #include "scenarios.hpp"
 #include "sim/cluster/step_plan.hpp"
 

@@ -252,9 +252,6 @@ void describe(Fields& f, PlanSpec& plan) {
              "what is sharded over data-parallel ranks: 0 nothing, 1 the optimizer state, 2 the "
              "gradients too, 3 the weights too",
              {.low = 0, .high = 3});
-  f.check(plan.zero_stage <= 1, "zero_stage",
-          "{} shards gradients{} too, which is not simulated yet; expected 0 or 1", plan.zero_stage,
-          plan.zero_stage == 3 ? " and parameters" : "");
   ScheduleName schedule;
   f.required("schedule", schedule,
              "pipeline schedule, see 'pipecast list schedules'; or file:PATH, relative to this "
