@@ -7,6 +7,7 @@
 
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
+#include "app/commands/simulation_mode.hpp"
 #include "app/config/load.hpp"
 #include "app/forecast/forecast.hpp"
 #include "app/report/progress.hpp"
@@ -23,12 +24,6 @@ std::uint64_t peak_rss_bytes() {
   getrusage(RUSAGE_SELF, &usage);
   constexpr std::uint64_t kKibibyte = 1024;  // the unit of ru_maxrss on Linux
   return static_cast<std::uint64_t>(usage.ru_maxrss) * kKibibyte;
-}
-
-SimulationMode mode_of(const std::string& name) {
-  require(name == "full" || name == "folded", "--mode: unknown mode '{}'; expected full or folded",
-          name);
-  return name == "full" ? SimulationMode::kFull : SimulationMode::kFolded;
 }
 
 void declare_options(CommandLine& line) {
@@ -96,7 +91,7 @@ int run_run(const std::vector<std::string>& arguments) {
                                  }});
   progress.finish();
   const auto ranks = static_cast<int>(result.step.times.ranks.size());
-  for (const auto& path : outputs.traces) write_step_trace(path, ranks, trace);
+  for (const auto& path : outputs.traces) write_step_trace(path, ranks, trace, result.memory);
 
   const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - started;
   const SimulatorCost cost{.wall_s = wall.count(), .peak_rss_bytes = peak_rss_bytes()};

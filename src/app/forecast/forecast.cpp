@@ -368,10 +368,7 @@ StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const Ste
 
 void require_memory(const StepMemory& memory, const Scenario& scenario, const PlanSpec& plan,
                     const StepForecast& step) {
-  int fullest = 0;
-  for (int rank = 1; rank < memory.ranks(); ++rank) {
-    if (memory.peak(rank).totals.total() > memory.peak(fullest).totals.total()) fullest = rank;
-  }
+  const int fullest = memory.fullest();
   const StepMemory::Peak& peak = memory.peak(fullest);
   const Bytes capacity = memory_capacity(scenario.cluster.gpu, plan);
   const Bytes needed = peak.totals.total();

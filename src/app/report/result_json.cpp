@@ -27,17 +27,6 @@ Json finish_json(const FinishTimes& finish) {
           {"latest", to_seconds(finish.latest)}};
 }
 
-Json memory_json(const MemoryTotals& memory, Bytes capacity) {
-  Json out;
-  for (std::size_t c = 0; c < kMemoryCategories; ++c) {
-    const auto category = static_cast<MemoryCategory>(c);
-    out[std::string(name_of(category))] = memory.of(category).count();
-  }
-  out["total"] = memory.total().count();
-  out["capacity"] = capacity.count();
-  return out;
-}
-
 Json step_json(const Forecast& forecast) {
   const StepForecast& step = forecast.step;
   const LostTime& lost = forecast.lost;
@@ -64,7 +53,7 @@ Json step_json(const Forecast& forecast) {
          {"breakdown_s", breakdown_json(step.times.ranks[rank].breakdown)},
          {"overlap_s", overlap_json(step.times.ranks[rank].overlap)},
          {"finish_s", finish_json(step.times.ranks[rank].finish)},
-         {"memory_bytes", memory_json(forecast.memory.peak(static_cast<int>(rank)).totals,
+         {"memory_bytes", totals_json(forecast.memory.peak(static_cast<int>(rank)).totals,
                                       forecast.memory_capacity)}});
   }
   out["ranks"] = std::move(ranks);
@@ -137,6 +126,17 @@ Json link_json(const LinkUse& use) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json totals_json(const MemoryTotals& memory, Bytes capacity) {
+  Json out;
+  for (std::size_t c = 0; c < kMemoryCategories; ++c) {
+    const auto category = static_cast<MemoryCategory>(c);
+    out[std::string(name_of(category))] = memory.of(category).count();
+  }
+  out["total"] = memory.total().count();
+  out["capacity"] = capacity.count();
+  return out;
+}
 
 std::string_view name_of(SimulationMode mode) {
   return mode == SimulationMode::kFull ? "full" : "folded";

@@ -24,6 +24,9 @@ nlohmann::ordered_json result_json(const Scenario& scenario, const Forecast& for
 std::array<Duration, kTimeCategories> mean_breakdown(const StepTimes& times);
 OverlapTimes mean_overlap(const StepTimes& times);
 
+/// `memory_bytes` of a rank.
+nlohmann::ordered_json totals_json(const MemoryTotals& memory, Bytes capacity);
+
 std::string_view name_of(SimulationMode mode);
 
 }  // namespace pipecast

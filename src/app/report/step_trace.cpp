@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <optional>
 
 #include "app/report/chrome_trace.hpp"
 #include "model/operations/operation.hpp"
@@ -32,10 +34,78 @@ std::string_view category_of(const StreamSpan& span) {
   return span.collective || span.move != ShardMove::kNone ? "transfer" : "local";
 }
 
+/// Counters of one rank. A value that did not change is not repeated.
+class MemoryCounters {
+ public:
+  MemoryCounters(int rank, std::vector<TraceCounter>& out) : rank_(rank), out_(out) {}
+
+  /// @param ends  of the rank's passes, in order
+  void add(const StepMemory& memory, const std::vector<Time>& ends) {
+    std::size_t pass = 0;
+    memory.play(rank_, [&](Time when, const MemoryTotals& totals) {
+      if (pass < ends.size() && when > ends[pass]) flush();
+      while (pass < ends.size() && when > ends[pass]) ++pass;
+      last_ = {when, totals};
+      if (!most_ || totals.total() > most_->totals.total()) most_ = last_;
+    });
+    flush();
+  }
+
+ private:
+  struct Moment {
+    Time when;
+    MemoryTotals totals;
+  };
+
+  void flush() {
+    if (!most_) return;
+    tell(*most_);
+    tell(last_);
+    most_.reset();
+  }
+
+  void tell(const Moment& moment) {
+    for (std::size_t c = 0; c < kMemoryCategories; ++c) {
+      const auto category = static_cast<MemoryCategory>(c);
+      tell(c, name_of(category), moment.when, moment.totals.of(category));
+    }
+    tell(kMemoryCategories, "total", moment.when, moment.totals.total());
+  }
+
+  void tell(std::size_t counter, std::string_view name, Time when, Bytes bytes) {
+    if (told_[counter] == bytes) return;
+    told_[counter] = bytes;
+    constexpr double kGiga = 1e9;
+    out_.push_back({rank_, fmt::format("memory GB: {}", name), when,
+                    static_cast<double>(bytes.count()) / kGiga});
+  }
+
+  int rank_;
+  std::vector<TraceCounter>& out_;
+  Moment last_{};
+  std::optional<Moment> most_;
+  std::array<std::optional<Bytes>, kMemoryCategories + 1> told_{};
+};
+
+std::vector<TraceCounter> memory_counters(const StepTrace& trace, const StepMemory& memory) {
+  std::vector<std::vector<Time>> ends(static_cast<std::size_t>(memory.ranks()));
+  for (const ChunkSpan& span : trace.chunks) {
+    const auto rank = static_cast<std::size_t>(span.pipeline_rank);
+    if (rank < ends.size()) ends[rank].push_back(span.end);
+  }
+  std::vector<TraceCounter> out;
+  for (int rank = 0; rank < memory.ranks(); ++rank) {
+    std::vector<Time>& of_rank = ends[static_cast<std::size_t>(rank)];
+    std::sort(of_rank.begin(), of_rank.end());
+    MemoryCounters(rank, out).add(memory, of_rank);
+  }
+  return out;
+}
+
 }  // namespace
 
-void write_step_trace(const std::filesystem::path& path, int pipeline_ranks,
-                      const StepTrace& trace) {
+void write_step_trace(const std::filesystem::path& path, int pipeline_ranks, const StepTrace& trace,
+                      const StepMemory& memory) {
   std::vector<TraceTrack> tracks;
   for (int rank = 0; rank < pipeline_ranks; ++rank) {
     for (std::size_t thread = 0; thread < kThreads.size(); ++thread) {
@@ -53,7 +123,7 @@ void write_step_trace(const std::filesystem::path& path, int pipeline_ranks,
     slices.push_back({span.pipeline_rank, thread_of(span.stream), slice_name(span),
                       std::string(category_of(span)), span.start, span.end});
   }
-  write_chrome_trace(path, tracks, std::move(slices));
+  write_chrome_trace(path, tracks, std::move(slices), memory_counters(trace, memory));
 }
 
 }  // namespace pipecast

@@ -32,14 +32,20 @@ bool accumulates(const Operation& o, Phase phase) {
 }
 
 /// Operands and results beyond weights and accumulators, which have categories of their own.
-Bytes transient(const Operation& o, Phase phase) {
-  if (accumulates(o, phase)) return o.read - o.written;
-  if (is_product(o)) return stored_bytes(o.precision, o.m, o.k) + o.written;
-  return o.read + o.written;
+struct Transient {
+  Bytes operands;
+  Bytes results;
+  [[nodiscard]] Bytes bytes() const { return operands + results; }
+};
+
+Transient transient(const Operation& o, Phase phase) {
+  if (accumulates(o, phase)) return {o.read - o.written, Bytes()};
+  if (is_product(o)) return {stored_bytes(o.precision, o.m, o.k), o.written};
+  return {o.read, o.written};
 }
 
-MemoryTensor tensor_of(const Operation& o, LayerKind kind, MemoryCategory category, Bytes bytes,
-                       std::string_view reason) {
+MemoryTensor tensor_of(const Operation& o, LayerKind kind, MemoryCategory category,
+                       const Transient& held, std::string_view reason) {
   return {.name = o.label.empty() ? o.op : o.label,
           .layer = kind,
           .category = category,
@@ -47,7 +53,9 @@ MemoryTensor tensor_of(const Operation& o, LayerKind kind, MemoryCategory catego
           .rows = o.m,
           .columns = o.n,
           .reason = reason,
-          .bytes = bytes};
+          .operands = held.operands,
+          .results = held.results,
+          .bytes = held.bytes()};
 }
 
 class Builder {
@@ -85,20 +93,21 @@ class Builder {
                 .rows_are = name_of(t.rows_are),
                 .columns_are = t.columns_are,
                 .reason = t.reason,
+                .scaled = true,
                 .bytes = t.bytes});
     }
   }
 
   void add_work(const PhaseWork& work) {
     const Operation* largest = nullptr;
-    Bytes most;
+    Transient most;
     for (const Operation& o : operations_.at(work.phase)) {
       // Operands of weight gradients are there before their phase.
-      const Bytes bytes = is_weight_phase(work.phase) && accumulates(o, work.phase)
-                              ? Bytes()
-                              : transient(o, work.phase);
-      if (bytes <= most) continue;
-      most = bytes;
+      const Transient held = is_weight_phase(work.phase) && accumulates(o, work.phase)
+                                 ? Transient{}
+                                 : transient(o, work.phase);
+      if (held.bytes() <= most.bytes()) continue;
+      most = held;
       largest = &o;
     }
     if (largest == nullptr) return;
@@ -109,9 +118,9 @@ class Builder {
   void add_operands(Phase phase, Bundle bundle) {
     for (const Operation& o : operations_.at(phase)) {
       if (!accumulates(o, phase)) continue;
-      const Bytes bytes = transient(o, phase);
-      if (bytes > Bytes()) {
-        out_.add(bundle, tensor_of(o, kind_, MemoryCategory::kActivations, bytes,
+      const Transient held = transient(o, phase);
+      if (held.bytes() > Bytes()) {
+        out_.add(bundle, tensor_of(o, kind_, MemoryCategory::kActivations, held,
                                    "operands of the weight gradient"));
       }
     }
@@ -131,6 +140,7 @@ class Builder {
                 .rows_are = name_of(RowKind::kReceived),
                 .columns_are = "hidden_size",
                 .reason = reason,
+                .scaled = true,
                 .bytes = stored_bytes(precision, load_.received_tokens, model_.hidden_size)});
     };
     buffer(Bundle::kDispatched, "dispatched_tokens", p.dispatch, "from dispatch to permutation");

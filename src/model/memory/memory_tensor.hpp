@@ -66,7 +66,12 @@ struct MemoryTensor {
   std::string_view copies_are{};  ///< "layers", "live chunks x layers", "experts"
   std::int64_t shards = 1;        ///< GPUs that hold a part each, rounded up
   std::string_view reason{};      ///< who needs it
-  Bytes bytes{};                  ///< of all copies on this GPU
+  bool scaled = false;            ///< every row has the scales of FP8 and E5M6 with it
+  /// Of a kernel's working set, which is no rows x columns: what it reads and writes beyond what is
+  /// counted elsewhere. Both 0: a tensor.
+  Bytes operands{};
+  Bytes results{};
+  Bytes bytes{};  ///< of all copies on this GPU
 };
 
 /// What the caching allocator makes of a request: blocks of 512 bytes, and from 10 MiB on whole

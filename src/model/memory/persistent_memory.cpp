@@ -170,7 +170,8 @@ class Collector {
     const std::int64_t elements = tensor.rows * tensor.columns * tensor.copies;
     if (elements == 0) return;
     // Weights have their scales in a tensor of their own; messages have them in their rows.
-    tensor.bytes = tensor.category == MemoryCategory::kCommunication
+    tensor.scaled = tensor.category == MemoryCategory::kCommunication;
+    tensor.bytes = tensor.scaled
                        ? tensor.copies * stored_bytes(tensor.precision, tensor.rows, tensor.columns)
                        : Bytes(static_cast<std::int64_t>(
                              bytes_per_element(tensor.precision) *

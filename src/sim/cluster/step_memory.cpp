@@ -425,6 +425,14 @@ StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Sch
   }
 }
 
+int StepMemory::fullest() const {
+  int out = 0;
+  for (int rank = 1; rank < ranks(); ++rank) {
+    if (peak(rank).totals.total() > peak(out).totals.total()) out = rank;
+  }
+  return out;
+}
+
 std::vector<MemoryTensor> StepMemory::tensors_at_peak(int rank_index) const {
   const Rank& rank = at(rank_index);
   Player player(*this, rank);

@@ -56,6 +56,8 @@ class StepMemory {
 
   [[nodiscard]] int ranks() const { return static_cast<int>(ranks_.size()); }
   [[nodiscard]] const Peak& peak(int rank) const { return at(rank).peak; }
+  /// The rank with the largest peak, of equal ones the first.
+  [[nodiscard]] int fullest() const;
   [[nodiscard]] const PersistentMemory& persistent(int rank) const { return at(rank).persistent; }
 
   /// Everything that is held at the peak, layer by layer; sums to its totals.

@@ -40,8 +40,9 @@ TEST_CASE("without a command the program explains itself and fails", "[program]"
 }
 
 TEST_CASE("every command has help and knows its version", "[program]") {
-  const auto* const command = GENERATE("chunk", "compare", "kernel", "run", "model", "network",
-                                       "routing", "schedule", "schema", "list", "validate");
+  const auto* const command =
+      GENERATE("chunk", "compare", "kernel", "run", "memory", "model", "network", "routing",
+               "schedule", "schema", "list", "validate");
   CAPTURE(command);
   const Outcome help = run_program(std::string(command) + " --help");
   REQUIRE(help.code == 0);
@@ -53,8 +54,8 @@ TEST_CASE("every command has help and knows its version", "[program]") {
 TEST_CASE("an unknown command names the nearest and all", "[program]") {
   require_refused("rnu", "unknown command 'rnu', did you mean run?; commands: ");
   require_refused("xyzxyz",
-                  "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, model, "
-                  "network, routing, run");
+                  "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, memory, "
+                  "model, network, routing, run");
 }
 
 TEST_CASE("an unknown option names the nearest", "[program]") {
@@ -108,6 +109,16 @@ TEST_CASE("DeepSeek-V3 does not fit on 40 GB", "[program]") {
       "--set cluster.gpu.hbm_capacity=40GB");
   REQUIRE(outcome.code == 1);
   REQUIRE_THAT(outcome.err, StartsWith("impossible plan: pipeline rank "));
+}
+
+TEST_CASE("memory shows what does not fit and fails as run does", "[program]") {
+  const std::string small = kTiny + "--mode folded --set cluster.gpu.hbm_capacity=5GB";
+  const Outcome run = run_program("run " + small);
+  const Outcome memory = run_program("memory " + small);
+  REQUIRE(run.code == 1);
+  REQUIRE(memory.code == 1);
+  REQUIRE(memory.err == run.err);
+  REQUIRE_THAT(memory.out, Contains("peak GB of rank") && Contains("\ndoes not fit: "));
 }
 
 TEST_CASE("option --json - prints JSON and nothing else", "[program]") {

@@ -113,3 +113,49 @@ TEST_CASE("the trace of a simulated step has matched events on tracks without cr
     REQUIRE(view.slices.at({rank, 1}) >= view.slices.at({rank, 0}));
   }
 }
+
+TEST_CASE("the counters of a trace show every rank's peak and end as they began", "[trace]") {
+  const Scenario scenario =
+      load_scenario(config_directory() / "scenarios" / "tiny-moe-h100.yaml", {}).scenario;
+  StepTrace trace;
+  const Forecast result =
+      forecast(scenario, {.mode = SimulationMode::kFolded, .trace = &trace, .progress = {}});
+  const TemporaryFolder folder("counters");
+  const auto path = folder.path() / "trace.json.gz";
+  write_step_trace(path, scenario.plan.pp, trace, result.memory);
+
+  struct Counter {
+    double first = -1;
+    double last = 0;
+    double most = 0;
+    double when = 0;
+    int values = 0;
+  };
+  std::map<std::pair<int, std::string>, Counter> counters;
+  for (const json& event : read_chrome_trace(path).at("traceEvents")) {
+    if (event.at("ph") != "C") continue;
+    Counter& counter = counters[{event.at("pid"), event.at("name")}];
+    REQUIRE(event.at("ts") >= counter.when);
+    counter.when = event.at("ts");
+    counter.last = event.at("args").at("value");
+    if (counter.first < 0) counter.first = counter.last;
+    counter.most = std::max(counter.most, counter.last);
+    ++counter.values;
+  }
+  REQUIRE(counters.size() == static_cast<std::size_t>(scenario.plan.pp) * (kMemoryCategories + 1));
+  constexpr double kDigits = 1e-5;  // six of a value are written
+  for (int rank = 0; rank < scenario.plan.pp; ++rank) {
+    const MemoryTotals& peak = result.memory.peak(rank).totals;
+    const Counter& total = counters.at({rank, "memory GB: total"});
+    REQUIRE(total.most == Approx(static_cast<double>(peak.total().count()) / 1e9).epsilon(kDigits));
+    // Never more than two values a pass, and those of the gather and the beginning.
+    int passes = 0;
+    for (const ChunkSpan& span : trace.chunks) passes += span.pipeline_rank == rank ? 1 : 0;
+    REQUIRE(total.values <= 2 * passes + 4);
+    Bytes persistent;
+    for (const MemoryTensor& t : result.memory.persistent(rank).tensors) {
+      persistent += allocated_bytes(t.bytes);
+    }
+    REQUIRE(total.last == Approx(static_cast<double>(persistent.count()) / 1e9).epsilon(kDigits));
+  }
+}
