@@ -10,6 +10,8 @@
 #include "app/commands/simulation_mode.hpp"
 #include "app/config/load.hpp"
 #include "app/forecast/forecast.hpp"
+#include "app/memory/fixes.hpp"
+#include "app/report/fixes_report.hpp"
 #include "app/report/progress.hpp"
 #include "app/report/result_json.hpp"
 #include "app/report/step_trace.hpp"
@@ -63,6 +65,23 @@ Outputs outputs_of(const CommandLine& line) {
   return out;
 }
 
+/// The message of a plan that does not fit goes on with the changes that would make it fit.
+Forecast forecast_or_fixes(const Scenario& scenario, const CommandLine& line,
+                           const ForecastOptions& options) {
+  try {
+    return forecast(scenario, options);
+  } catch (const DoesNotFit& why) {
+    const LoadWith load = [&](const std::vector<std::string>& changes) {
+      std::vector<std::string> sets = line.sets();
+      sets.insert(sets.end(), changes.begin(), changes.end());
+      return load_scenario(line.text("scenario"), sets).scenario;
+    };
+    const FixSearch search = find_fixes(
+        scenario, load, {.mode = options.mode, .seed = options.seed, .progress = options.progress});
+    throw DoesNotFit(fmt::format("{}\n{}", why.what(), fixes_text(search)));
+  }
+}
+
 int run_run(const std::vector<std::string>& arguments) {
   const auto started = std::chrono::steady_clock::now();
   CommandLine line("run SCENARIO.yaml [options]",
@@ -82,13 +101,14 @@ int run_run(const std::vector<std::string>& arguments) {
   StepTrace trace;
   ProgressBar progress(!line.quiet());
   const Forecast result =
-      forecast(loaded.scenario, {.mode = mode,
-                                 .seed = line.seed(),
-                                 .threads = line.get<int>("threads"),
-                                 .trace = outputs.traces.empty() ? nullptr : &trace,
-                                 .progress = [&](std::string_view stage, double fraction) {
-                                   progress.update(stage, fraction);
-                                 }});
+      forecast_or_fixes(loaded.scenario, line,
+                        {.mode = mode,
+                         .seed = line.seed(),
+                         .threads = line.get<int>("threads"),
+                         .trace = outputs.traces.empty() ? nullptr : &trace,
+                         .progress = [&](std::string_view stage, double fraction) {
+                           progress.update(stage, fraction);
+                         }});
   progress.finish();
   const auto ranks = static_cast<int>(result.step.times.ranks.size());
   for (const auto& path : outputs.traces) write_step_trace(path, ranks, trace, result.memory);

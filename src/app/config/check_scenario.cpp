@@ -64,12 +64,10 @@ class Checker {
   }
 
   void check_tokens(const PlanSpec& plan, const std::string& path) const {
-    // Far more than a GPU holds, and small enough that a micro-batch's bytes fit 63 bits.
-    constexpr std::int64_t kMostTokens = 1 << 24;
     const std::int64_t tokens = plan.micro_batch_size * s_.recipe.seq_length;
-    require(tokens <= kMostTokens, path + ".micro_batch_size",
+    require(tokens <= kMostTokensPerMicroBatch, path + ".micro_batch_size",
             "{} sequences of {} tokens are more than {} tokens in a micro-batch",
-            plan.micro_batch_size, s_.recipe.seq_length, kMostTokens);
+            plan.micro_batch_size, s_.recipe.seq_length, kMostTokensPerMicroBatch);
   }
 
   /// The step's sequences must be whole micro-batches on every data-parallel rank.

@@ -65,13 +65,6 @@ double gpu_hours_per_token(const Scenario& scenario, const StepForecast& step) {
          static_cast<double>(step.tokens.count());
 }
 
-std::vector<int> batch_sizes(const BatchRamp& ramp) {
-  std::vector<int> sizes;
-  for (int size = ramp.from; size < ramp.to; size += ramp.increment) sizes.push_back(size);
-  sizes.push_back(ramp.to);
-  return sizes;
-}
-
 Throughput throughput_of(const Scenario& scenario, const StepForecast& step) {
   Throughput out;
   const std::int64_t seq_length = scenario.recipe.seq_length;
@@ -314,6 +307,13 @@ std::vector<std::vector<int>> nodes_of_groups(const ClusterSpec& cluster, const 
 
 }  // namespace
 
+std::vector<int> batch_sizes(const BatchRamp& ramp) {
+  std::vector<int> sizes;
+  for (int size = ramp.from; size < ramp.to; size += ramp.increment) sizes.push_back(size);
+  sizes.push_back(ramp.to);
+  return sizes;
+}
+
 const PhaseSpec& main_phase(const RecipeSpec& recipe) {
   const PhaseSpec* best = nullptr;
   for (const PhaseSpec& phase : recipe.phases) {
@@ -394,9 +394,8 @@ void require_memory(const StepMemory& memory, const Scenario& scenario, const Pl
       gigabytes(scenario.cluster.gpu.hbm_capacity), gigabytes(plan.memory.reserve)));
 }
 
-StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
-                           const StepRouting& routing, SimulationMode mode, std::uint64_t seed,
-                           int threads, StepTrace* trace, bool explain) {
+StepForecast planned_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
+                          const StepRouting& routing, SimulationMode mode) {
   // A phase may lay the model out anew; its data-parallel ranks then follow from its plan.
   Scenario phase = scenario;
   phase.plan = plan;
@@ -410,6 +409,15 @@ StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int g
   out.plan = plan_step(
       phase, plan, out.passes, routing.even,
       {.mode = mode, .router = routing.router.get(), .fabric_slowdown = routing.fabric_slowdown});
+  return out;
+}
+
+StepForecast forecast_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
+                           const StepRouting& routing, SimulationMode mode, std::uint64_t seed,
+                           int threads, StepTrace* trace, bool explain) {
+  StepForecast out = planned_step(scenario, plan, global_batch, routing, mode);
+  Scenario phase = scenario;
+  phase.plan = plan;
   out.times = simulate_step(
       phase, plan, out.plan, out.passes,
       {.mode = mode, .router = routing.router.get(), .seed = seed, .explain = explain}, trace,

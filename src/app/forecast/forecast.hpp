@@ -110,6 +110,9 @@ struct Forecast {
 /// @throws Error if no phase has tokens
 const PhaseSpec& main_phase(const RecipeSpec& recipe);
 
+/// Every batch size of a ramp, the last included.
+std::vector<int> batch_sizes(const BatchRamp& ramp);
+
 /// How the tokens of a plan's expert-parallel groups spread.
 struct StepRouting {
   RoutingStatistics even;                ///< if routing were balanced
@@ -147,6 +150,12 @@ StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const Ste
 /// more than the GPU has for tensors
 void require_memory(const StepMemory& memory, const Scenario& scenario, const PlanSpec& plan,
                     const StepForecast& step);
+
+/// A step before time passes: all of forecast_step but its times. Its memory peaks are those of the
+/// simulated step, because they depend on the order of the passes alone.
+/// @throws ImpossiblePlan if no schedule of the plan can run
+StepForecast planned_step(const Scenario& scenario, const PlanSpec& plan, int global_batch,
+                          const StepRouting& routing, SimulationMode mode);
 
 /// Simulates one step. Does not check that it fits into memory.
 /// @param plan         the phase's plan

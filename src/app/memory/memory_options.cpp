@@ -1,10 +1,13 @@
 #include "app/memory/memory_options.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <set>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "base/text.hpp"

@@ -1,0 +1,91 @@
+#include "app/memory/fullest_rank.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "model/schedules/plan_schedule.hpp"
+
+namespace pipecast {
+
+namespace {
+
+/// Batch sizes of a phase whose memory can differ: the ends of the ramp, and around the size from
+/// which on there are enough micro-batches for the plan's own schedule.
+std::vector<int> telling_sizes(const Scenario& scenario, const PhaseSpec& phase) {
+  const std::vector<int> all = batch_sizes(*phase.global_batch_size);
+  const PlanSpec& plan = phase.plan;
+  const int replicas = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
+  const auto schedule_of = [&](int size) {
+    return choose_schedule(plan, size / (replicas * plan.micro_batch_size)).name;
+  };
+  std::vector<int> out{all.front()};
+  if (all.size() > 1 && !plan.fallback_schedule.empty()) {
+    std::string last = schedule_of(all.front());
+    for (std::size_t i = 1; i < all.size(); ++i) {
+      std::string name = schedule_of(all[i]);
+      if (name == last) continue;
+      out.push_back(all[i - 1]);
+      out.push_back(all[i]);
+      last = std::move(name);
+    }
+  }
+  out.push_back(all.back());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+Duration busiest_rank(const StepPlan& plan) {
+  Duration out;
+  for (std::size_t rank = 0; rank < plan.steps.size(); ++rank) {
+    Duration busy = plan.norm_all_reduce;
+    for (const PlannedStep& step : plan.steps[rank]) {
+      busy += plan.programs[static_cast<std::size_t>(step.program)].alone;
+    }
+    if (rank < plan.optimizer.size()) {
+      const OptimizerPlan& optimizer = plan.optimizer[rank];
+      busy += optimizer.reduce_scatter + optimizer.update + optimizer.all_gather;
+    }
+    out = std::max(out, busy);
+  }
+  return out;
+}
+
+}  // namespace
+
+FullestRank fullest_rank(const StepMemory& memory, Bytes capacity) {
+  FullestRank out{.capacity = capacity};
+  for (int rank = 0; rank < memory.ranks(); ++rank) {
+    const MemoryTotals& peak = memory.peak(rank).totals;
+    if (rank == 0 || peak.total() > out.peak.total()) {
+      out.rank = rank;
+      out.peak = peak;
+    }
+  }
+  return out;
+}
+
+RecipeMemory recipe_memory(const Scenario& scenario, SimulationMode mode, std::uint64_t seed) {
+  RecipeMemory out;
+  bool first = true;
+  const auto add = [&](const PhaseSpec& phase, int size, const StepRouting& routing, bool is_main) {
+    const SimulationMode of_step = is_main ? mode : SimulationMode::kFolded;
+    const StepForecast step = planned_step(scenario, phase.plan, size, routing, of_step);
+    const FullestRank fullest =
+        fullest_rank(step_memory(scenario, phase.plan, step, routing, of_step),
+                     memory_capacity(scenario.cluster.gpu, phase.plan));
+    if (is_main) out.busy = busiest_rank(step.plan);
+    if (first || fullest.missing() > out.fullest.missing()) out.fullest = fullest;
+    first = false;
+  };
+  const PhaseSpec& main = main_phase(scenario.recipe);
+  for (const PhaseSpec& phase : scenario.recipe.phases) {
+    if (!phase.tokens) continue;
+    const StepRouting routing = step_routing(scenario, phase.plan, seed);
+    for (const int size : telling_sizes(scenario, phase)) {
+      add(phase, size, routing, &phase == &main && size == main.global_batch_size->to);
+    }
+  }
+  return out;
+}
+
+}  // namespace pipecast
