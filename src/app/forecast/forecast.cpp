@@ -351,19 +351,22 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
   return out;
 }
 
+RowShares busiest_rows(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
+                       const StepRouting& routing, SimulationMode mode, int threads) {
+  if (routing.router == nullptr) return {};
+  // Of a rank's live chunks about half: with all layers of a rank together enough for the spread of
+  // their sum.
+  constexpr int kMicrobatches = 8;
+  const int data_parallel = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
+  const int groups = mode == SimulationMode::kFull ? data_parallel / plan.ep : 1;
+  return row_shares(*routing.router, step.plan, step.passes, groups,
+                    std::min(step.plan.microbatches, kMicrobatches), on_threads(threads));
+}
+
 StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
                        const StepRouting& routing, SimulationMode mode, int threads) {
-  const int data_parallel = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
-  RowShares shares;
-  if (routing.router != nullptr) {
-    // Of a rank's live chunks about half: with all layers of a rank together enough for the spread
-    // of their sum.
-    constexpr int kMicrobatches = 8;
-    const int groups = mode == SimulationMode::kFull ? data_parallel / plan.ep : 1;
-    shares = row_shares(*routing.router, step.plan, step.passes, groups,
-                        std::min(step.plan.microbatches, kMicrobatches), on_threads(threads));
-  }
-  return {scenario, plan, step.passes, step.plan, shares, step.times.spans};
+  const RowShares rows = busiest_rows(scenario, plan, step, routing, mode, threads);
+  return {scenario, plan, step.passes, step.plan, rows, step.times.spans};
 }
 
 void require_memory(const StepMemory& memory, const Scenario& scenario, const PlanSpec& plan,

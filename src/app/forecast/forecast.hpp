@@ -139,10 +139,14 @@ struct ForecastOptions {
       progress{};  ///< may be empty; any thread
 };
 
-/// Memory over a simulated step. Of every rank the GPU with most rows at its experts: in full mode
-/// of all its GPUs, in folded mode of one expert-parallel group.
+/// Of every rank the GPU with most rows at its experts: in full mode of all its GPUs, in folded
+/// mode of one expert-parallel group.
 /// @param routing  with which the step was simulated
 /// @param threads  for drawing loads
+RowShares busiest_rows(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
+                       const StepRouting& routing, SimulationMode mode, int threads = 1);
+
+/// Memory of those GPUs over a step.
 StepMemory step_memory(const Scenario& scenario, const PlanSpec& plan, const StepForecast& step,
                        const StepRouting& routing, SimulationMode mode, int threads = 1);
 

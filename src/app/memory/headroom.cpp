@@ -46,23 +46,22 @@ class VariedStep {
     return {scenario_, main_.plan, step_.passes, step_.plan, uniform_row_shares(share, step_.plan)};
   }
 
-  /// Mean over a rank's layers with experts, of the rank with most.
+  /// Mean over a rank's layers with experts and micro-batches, of the rank with most.
   [[nodiscard]] double present_imbalance() const {
     double out = 1;
-    if (routing_.router == nullptr) return out;
-    const int groups = options_.mode == SimulationMode::kFull ? replicas() / main_.plan.ep : 1;
-    const RowShares shares = row_shares(*routing_.router, step_.plan, step_.passes, groups);
+    const RowShares shares = busiest_rows(scenario_, main_.plan, step_, routing_, options_.mode);
     for (std::size_t rank = 0; rank < shares.size(); ++rank) {
       double sum = 0;
-      int layers = 0;
+      std::size_t draws = 0;
       for (const std::vector<int>& stages : step_.passes.stage_of) {
         for (const int layer : step_.plan.moe_layer[static_cast<std::size_t>(stages[rank])]) {
           if (layer < 0) continue;
-          sum += shares[rank][static_cast<std::size_t>(layer)];
-          ++layers;
+          const std::vector<double>& drawn = shares[rank][static_cast<std::size_t>(layer)];
+          sum = std::accumulate(drawn.begin(), drawn.end(), sum);
+          draws += drawn.size();
         }
       }
-      if (layers > 0) out = std::max(out, sum / layers);
+      if (draws > 0) out = std::max(out, sum / static_cast<double>(draws));
     }
     return out;
   }

@@ -1,13 +1,14 @@
 #include "app/memory/memory_options.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -15,6 +16,17 @@
 namespace pipecast {
 
 namespace {
+
+constexpr std::int64_t kMost = std::numeric_limits<int>::max();
+
+/// Up to kMost.
+std::optional<std::int64_t> whole_number(const std::string& text) {
+  std::int64_t out = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, out);
+  if (error != std::errc{} || end != last || out > kMost) return std::nullopt;
+  return out;
+}
 
 /// Key and value of every part; a word alone has no value. Each key stands once.
 class Assignments {
@@ -38,14 +50,10 @@ class Assignments {
   void number(std::string_view key, Number& out, std::int64_t least = 1) const {
     const std::string* const value = find(key);
     if (value == nullptr) return;
-    std::int64_t read = 0;
-    const auto [end, error] = std::from_chars(value->data(), value->data() + value->size(), read);
-    constexpr std::int64_t kMost = std::numeric_limits<int>::max();
-    require(error == std::errc{} && end == value->data() + value->size() && read >= least &&
-                read <= kMost,
-            "--{}: {} is '{}'; expected a whole number from {} to {}", option_, key, *value, least,
-            kMost);
-    out = static_cast<Number>(read);
+    const std::optional<std::int64_t> read = whole_number(*value);
+    require(read && *read >= least, "--{}: {} is '{}'; expected a whole number from {} to {}",
+            option_, key, *value, least, kMost);
+    out = static_cast<Number>(*read);
   }
 
   template <class Value>
@@ -104,6 +112,17 @@ InferencePlan parse_inference_plan(std::string_view text) {
                         std::pair{std::string_view("bf16"), Precision::kBf16}};
   given.choice("weights", out.weights, formats);
   given.choice("cache", out.cache, formats);
+  return out;
+}
+
+std::vector<std::int64_t> parse_contexts(std::string_view text) {
+  std::vector<std::int64_t> out;
+  for (const std::string& part : split(text, ',')) {
+    const std::optional<std::int64_t> tokens = whole_number(part);
+    require(tokens && *tokens > 0,
+            "--contexts: got '{}'; expected tokens of requests such as 4096,32768", part);
+    out.push_back(*tokens);
+  }
   return out;
 }
 
