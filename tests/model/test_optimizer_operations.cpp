@@ -30,6 +30,21 @@ TEST_CASE("BF16 plans need no FP8 copies of the weights", "[operations]") {
           2);
 }
 
+TEST_CASE("a moving average on the GPU reads and writes one FP32 number per parameter",
+          "[operations]") {
+  constexpr std::int64_t n = 1000;
+  PlanSpec plan = bf16_plan();
+  plan.memory.ema = MemoryPlace::kDevice;
+  const std::vector<Operation> operations =
+      optimizer_operations(plan, {.shard_parameters = n, .fp8_parameters = 0});
+  REQUIRE(operations.size() == 3);
+  REQUIRE(operations[2].label == "ema");
+  REQUIRE(operations[2].read == Bytes(4 * n));
+  REQUIRE(operations[2].written == Bytes(4 * n));
+  plan.memory.ema = MemoryPlace::kHost;
+  REQUIRE(optimizer_operations(plan, {.shard_parameters = n, .fp8_parameters = 0}).size() == 2);
+}
+
 TEST_CASE("negative optimizer loads are refused", "[operations]") {
   REQUIRE_THROWS_WITH(
       optimizer_operations(bf16_plan(), {.shard_parameters = -1, .fp8_parameters = 0}),

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -22,7 +23,13 @@ std::vector<LayerOperations> layers_of_layout(const Scenario& scenario, const Pl
   for (const std::vector<LayerKind>& stage : plan.pipeline_layout) {
     for (const LayerKind kind : stage) {
       if (!known.insert(kind).second) continue;
-      out.push_back(layer_operations(scenario.model, plan, kind, load));
+      LayerOperations& layer = out.emplace_back(layer_operations(scenario.model, plan, kind, load));
+      // As a forward makes them.
+      for (std::vector<KeptTensor>* const tensors : {&layer.kept, &layer.replayed}) {
+        std::stable_sort(
+            tensors->begin(), tensors->end(),
+            [](const KeptTensor& a, const KeptTensor& b) { return a.made_in < b.made_in; });
+      }
     }
   }
   return out;

@@ -11,14 +11,15 @@ namespace {
 struct PhaseWork {
   Phase phase;
   Bundle bundle;
+  std::string_view name;
 };
 constexpr PhaseWork kWorks[] = {
-    {Phase::kAttentionForward, Bundle::kAttentionForwardWork},
-    {Phase::kMlpForward, Bundle::kMlpForwardWork},
-    {Phase::kMlpBackward, Bundle::kMlpBackwardWork},
-    {Phase::kAttentionBackward, Bundle::kAttentionBackwardWork},
-    {Phase::kMlpWeight, Bundle::kMlpWeightWork},
-    {Phase::kAttentionWeight, Bundle::kAttentionWeightWork},
+    {Phase::kAttentionForward, Bundle::kAttentionForwardWork, "attn(F)_work"},
+    {Phase::kMlpForward, Bundle::kMlpForwardWork, "mlp(F)_work"},
+    {Phase::kMlpBackward, Bundle::kMlpBackwardWork, "mlp(B)_work"},
+    {Phase::kAttentionBackward, Bundle::kAttentionBackwardWork, "attn(B)_work"},
+    {Phase::kMlpWeight, Bundle::kMlpWeightWork, "mlp(W)_work"},
+    {Phase::kAttentionWeight, Bundle::kAttentionWeightWork, "attn(W)_work"},
 };
 
 bool is_weight_phase(Phase phase) {
@@ -44,9 +45,9 @@ Transient transient(const Operation& o, Phase phase) {
   return {o.read, o.written};
 }
 
-MemoryTensor tensor_of(const Operation& o, LayerKind kind, MemoryCategory category,
-                       const Transient& held, std::string_view reason) {
-  return {.name = o.label.empty() ? o.op : o.label,
+MemoryTensor tensor_of(const Operation& o, std::string_view name, LayerKind kind,
+                       MemoryCategory category, const Transient& held, std::string_view reason) {
+  return {.name = name,
           .layer = kind,
           .category = category,
           .precision = o.precision,
@@ -111,7 +112,7 @@ class Builder {
       largest = &o;
     }
     if (largest == nullptr) return;
-    out_.add(work.bundle, tensor_of(*largest, kind_, MemoryCategory::kWorkspace, most,
+    out_.add(work.bundle, tensor_of(*largest, work.name, kind_, MemoryCategory::kWorkspace, most,
                                     "operands and results of the phase's largest kernel"));
   }
 
@@ -120,8 +121,9 @@ class Builder {
       if (!accumulates(o, phase)) continue;
       const Transient held = transient(o, phase);
       if (held.bytes() > Bytes()) {
-        out_.add(bundle, tensor_of(o, kind_, MemoryCategory::kActivations, held,
-                                   "operands of the weight gradient"));
+        out_.add(bundle,
+                 tensor_of(o, o.label.empty() ? o.op : o.label, kind_, MemoryCategory::kActivations,
+                           held, "operands of the weight gradient"));
       }
     }
   }

@@ -46,9 +46,14 @@ class Collector {
     out_.parameters += p.total();
     add_weights(held.stage, groups);
     if (!trains_) return;
-    const auto flat = [&](MemoryCategory category, std::string_view name, Precision precision,
+    struct Names {
+      std::string_view replicated;
+      std::string_view experts;
+    };
+    const auto flat = [&](MemoryCategory category, const Names& names, Precision precision,
                           bool sharded, std::string_view reason) {
-      const auto one = [&](std::int64_t count, std::int64_t replicas, std::string_view of) {
+      const auto one = [&](std::string_view name, std::int64_t count, std::int64_t replicas,
+                           std::string_view of) {
         add({.name = name,
              .stage = held.stage,
              .category = category,
@@ -58,23 +63,23 @@ class Collector {
              .shards = sharded ? replicas : 1,
              .reason = reason});
       };
-      one(p.replicated(), groups.replicated, "replicated parameters");
-      one(p.expert, groups.experts, "parameters of experts");
+      one(names.replicated, p.replicated(), groups.replicated, "replicated parameters");
+      one(names.experts, p.expert, groups.experts, "parameters of experts");
     };
     const PrecisionSpec& precision = plan_.precision;
-    flat(MemoryCategory::kGradients, "gradients", precision.gradients, plan_.zero_stage >= 2,
-         "sums over micro-batches");
+    flat(MemoryCategory::kGradients, {"gradients", "expert_gradients"}, precision.gradients,
+         plan_.zero_stage >= 2, "sums over micro-batches");
     on_host_ = plan_.memory.optimizer == MemoryPlace::kHost;
     const bool sharded = plan_.zero_stage >= 1;
-    flat(MemoryCategory::kOptimizer, "master_weights", precision.master_weights, sharded,
-         "what AdamW updates");
-    flat(MemoryCategory::kOptimizer, "first_moment", precision.moments, sharded,
-         "AdamW's mean of gradients");
-    flat(MemoryCategory::kOptimizer, "second_moment", precision.moments, sharded,
-         "AdamW's mean of their squares");
+    flat(MemoryCategory::kOptimizer, {"master_weights", "expert_master_weights"},
+         precision.master_weights, sharded, "what AdamW updates");
+    flat(MemoryCategory::kOptimizer, {"first_moment", "expert_first_moment"}, precision.moments,
+         sharded, "AdamW's mean of gradients");
+    flat(MemoryCategory::kOptimizer, {"second_moment", "expert_second_moment"}, precision.moments,
+         sharded, "AdamW's mean of their squares");
     on_host_ = plan_.memory.ema == MemoryPlace::kHost;
     if (plan_.memory.ema != MemoryPlace::kNowhere) {
-      flat(MemoryCategory::kOptimizer, "ema", Precision::kFp32, sharded,
+      flat(MemoryCategory::kOptimizer, {"ema", "expert_ema"}, Precision::kFp32, sharded,
            "moving average of the parameters");
     }
     on_host_ = false;

@@ -65,8 +65,9 @@ class StepMemory::Profile {
     take(Bundle::kAttentionKept, of(at, Phase::kAttentionForward).start);
     take(Bundle::kMlpKept, of(at, Phase::kMlpForward).start);
     forward_transients(at);
-    hold(Bundle::kGatheredWeights, gathered_from(of(at, Phase::kAttentionForward)),
-         of(at, Phase::kMlpForward).end);
+    if (moves_.gather) {
+      hold(Bundle::kGatheredWeights, moves_.gather->start, of(at, Phase::kMlpForward).end);
+    }
     if (trains_) return;
     const double end = of(at, Phase::kCombineForward).end;
     release(Bundle::kAttentionKept, end);
@@ -84,14 +85,12 @@ class StepMemory::Profile {
   void backward_input(const PhaseSpans& at) {
     const PhaseSpan mlp = of(at, Phase::kMlpBackward);
     const PhaseSpan attention = of(at, Phase::kAttentionBackward);
-    PhaseSpan first = of(at, Phase::kCombineBackward);
     if (plan_.recompute.full) {
-      first = of(at, Phase::kAttentionForward);
       forward_transients(at);
-      hold(Bundle::kAttentionReplayed, first.start, attention.end);
+      hold(Bundle::kAttentionReplayed, of(at, Phase::kAttentionForward).start, attention.end);
       hold(Bundle::kMlpReplayed, of(at, Phase::kMlpForward).start, mlp.end);
     }
-    hold(Bundle::kGatheredWeights, gathered_from(first), attention.end);
+    if (moves_.gather) hold(Bundle::kGatheredWeights, moves_.gather->start, attention.end);
     hold(Bundle::kDispatchedGradient, of(at, Phase::kCombineBackward).start, mlp.end);
     hold(Bundle::kMlpBackwardWork, mlp);
     hold(Bundle::kCombiningGradient, mlp.start, of(at, Phase::kDispatchBackward).end);
@@ -107,16 +106,11 @@ class StepMemory::Profile {
     const PhaseSpan attention = of(at, Phase::kAttentionWeight);
     hold(Bundle::kMlpWeightWork, mlp);
     hold(Bundle::kAttentionWeightWork, attention);
-    const double last = std::max(mlp.end, attention.end);
-    hold(Bundle::kWholeGradients, std::min(mlp.start, attention.start),
-         moves_.reduction ? moves_.reduction->end : last);
+    if (moves_.reduction) {
+      hold(Bundle::kWholeGradients, std::min(mlp.start, attention.start), moves_.reduction->end);
+    }
     release(Bundle::kMlpOperands, mlp.end);
     release(Bundle::kAttentionOperands, attention.end);
-  }
-
-  /// From the gather that the first phase waits for, where there is one.
-  [[nodiscard]] double gathered_from(const PhaseSpan& first) const {
-    return moves_.gather ? moves_.gather->start : first.start;
   }
 
   static const PhaseSpan& of(const PhaseSpans& spans, Phase phase) {

@@ -126,13 +126,12 @@ class Planner {
   int program_of(std::size_t rank, const Step& step) {
     // Stages of the same layers share a program if as many ranks hold them.
     const int first = stage_of(rank, step.first);
-    const ChunkShape shape =
-        step.overlapped ? builder_.overlapped_shape(first, stage_of(rank, step.second))
-                        : builder_.single_shape(step.first.pass, first);
-    const auto [it, fresh] =
-        programs_.try_emplace({shape.kind, shape.forward, shape.backward, shape.forward_holders,
-                               shape.backward_holders},
-                              static_cast<int>(out_.programs.size()));
+    const ChunkShape shape = step.overlapped
+                                 ? builder_.overlapped_shape(first, stage_of(rank, step.second))
+                                 : builder_.single_shape(step.first.pass, first);
+    const auto [it, fresh] = programs_.try_emplace(
+        {shape.kind, shape.forward, shape.backward, shape.forward_holders, shape.backward_holders},
+        static_cast<int>(out_.programs.size()));
     if (fresh) {
       out_.programs.push_back(folded_ ? at_pace_of_busiest(shape) : for_every_gpu(shape));
     }

@@ -7,19 +7,6 @@
 
 namespace pipecast {
 
-namespace {
-
-/// The layer of a chunk whose load a phase has: the forward's from 0, then the backward's.
-int slot_of(const ChunkShape& chunk, const ChunkPhase& phase) {
-  const bool pair = chunk.kind == ChunkKind::kOverlapped;
-  const std::size_t first = pair && !phase.forward ? chunk.forward.size() : 0;
-  const auto& layers = phase.forward ? chunk.forward : chunk.backward;
-  // A backward goes through its layers from the last one.
-  return static_cast<int>(first + (phase.forward ? phase.layer : layers.size() - 1 - phase.layer));
-}
-
-}  // namespace
-
 ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
   ChunkProgram out;
   ChunkChains chains;
@@ -32,7 +19,7 @@ ChunkProgram ChunkBuilder::program(const ChunkShape& chunk) {
     const bool split = splits_sms(chunk.kind, phase.phase, plan_);
     const int before = chains.before(phase);
     int last = before;
-    const int slot = slot_of(chunk, phase);
+    const int slot = slot_of(chunk, phase.forward, phase.layer);
     const std::vector<Segment>& segments =
         phase.load != nullptr ? segments_.at(phase.kind, phase.phase, split, *phase.load)
                               : segments_.balanced(phase.kind, phase.phase, split);

@@ -109,6 +109,13 @@ bool is_cast_of_engine(const Operation& operation, const PlanSpec& plan) {
          operation.op.substr(0, 3) != "ep_";
 }
 
+int slot_of(const ChunkShape& chunk, bool forward, std::size_t layer) {
+  const bool pair = chunk.kind == ChunkKind::kOverlapped;
+  const std::size_t first = pair && !forward ? chunk.forward.size() : 0;
+  const auto& layers = forward ? chunk.forward : chunk.backward;
+  return static_cast<int>(first + (forward ? layer : layers.size() - 1 - layer));
+}
+
 bool splits_sms(ChunkKind chunk, Phase phase, const PlanSpec& plan) {
   if (!plan.overlap.communication || plan.ep == 1) return false;
   return chunk == ChunkKind::kOverlapped ||

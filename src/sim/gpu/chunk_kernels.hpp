@@ -56,6 +56,12 @@ struct ChunkPhase {
 /// @param chunk  outlives what is returned
 std::vector<ChunkPhase> phases_of(const ChunkShape& chunk, const PlanSpec& plan);
 
+/// A layer of a chunk as its tasks count it: the forward's from 0, then the backward's, both in the
+/// order in which a forward goes through them.
+/// @param forward  which pass it belongs to
+/// @param layer    in the order in which its pass goes through them
+int slot_of(const ChunkShape& chunk, bool forward, std::size_t layer);
+
 /// Who waits for whom while a chunk is put together: a phase for the one before it in its pass, a
 /// weight gradient for the input gradient of the same layers. Counts launches or tasks; -1: nobody.
 class ChunkChains {

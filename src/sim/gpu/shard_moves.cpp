@@ -30,7 +30,7 @@ const ParameterCollective& LayerCollectives::at(ShardMove move, LayerKind kind, 
 
 ShardMoves::ShardMoves(const ChunkShape& chunk, const PlanSpec& plan, LayerCollectives& collectives,
                        std::vector<Task>& tasks)
-    : plan_(plan), collectives_(collectives), tasks_(tasks) {
+    : chunk_(chunk), plan_(plan), collectives_(collectives), tasks_(tasks) {
   const bool pair = chunk.kind == ChunkKind::kOverlapped;
   const bool forward = pair || chunk.kind == ChunkKind::kForward;
   const bool backward = chunk.kind != ChunkKind::kForward;
@@ -89,7 +89,9 @@ void ShardMoves::launched(const ChunkPhase& phase, int before, int last) {
   if (!reduces_ || !phase.weight) return;
   weights_done_ = std::max(weights_done_, last);
   constexpr int kWeightPhases = 2;  // of a layer: the attention's and the MLP's
-  if (++weight_phases_ % kWeightPhases == 0) gradients_.push_back({phase.kind, weights_done_});
+  if (++weight_phases_ % kWeightPhases == 0) {
+    gradients_.push_back({phase.kind, slot_of(chunk_, false, phase.layer), weights_done_});
+  }
 }
 
 /// Of the layer after those that have been begun.
@@ -99,24 +101,25 @@ void ShardMoves::gather(bool forward, int after) {
   // A lookup has no input gradient, and the table's own needs no weights.
   if (!forward && way.layers[way.begun] == LayerKind::kEmbedding) return;
   way.gathers_of[way.begun] =
-      add(ShardMove::kAllGather, way.layers[way.begun], way.holders,
-          forward ? Phase::kAttentionForward : Phase::kAttentionBackward, after);
+      add(ShardMove::kAllGather, way.layers[way.begun], slot_of(chunk_, forward, way.begun),
+          way.holders, forward ? Phase::kAttentionForward : Phase::kAttentionBackward, after);
 }
 
 void ShardMoves::reduce() {
   for (const Gradients& gradients : gradients_) {
-    add(ShardMove::kReduceScatter, gradients.kind, ways_[false].holders, Phase::kAttentionWeight,
-        gradients.after);
+    add(ShardMove::kReduceScatter, gradients.kind, gradients.slot, ways_[false].holders,
+        Phase::kAttentionWeight, gradients.after);
   }
   gradients_.clear();
 }
 
 /// @return the task; -1: there is nothing to move
-int ShardMoves::add(ShardMove move, LayerKind kind, int holders, Phase phase, int after) {
+int ShardMoves::add(ShardMove move, LayerKind kind, int slot, int holders, Phase phase, int after) {
   const ParameterCollective& collective = collectives_.at(move, kind, holders);
   if (collective.time == Duration()) return -1;
   const int index = static_cast<int>(tasks_.size());
-  Task task{.after = plan_.overlap.communication ? after : index - 1,
+  Task task{.slot = slot,
+            .after = plan_.overlap.communication ? after : index - 1,
             .communication = true,
             .beside = Beside::kWaiting,
             .move = move,

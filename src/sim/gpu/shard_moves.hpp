@@ -77,13 +77,15 @@ class ShardMoves {
   };
   struct Gradients {
     LayerKind kind{};
+    int slot = -1;
     int after = -1;
   };
 
   void gather(bool forward, int after);
   void reduce();
-  int add(ShardMove move, LayerKind kind, int holders, Phase phase, int after);
+  int add(ShardMove move, LayerKind kind, int slot, int holders, Phase phase, int after);
 
+  const ChunkShape& chunk_;
   const PlanSpec& plan_;
   LayerCollectives& collectives_;
   std::vector<Task>& tasks_;

@@ -32,6 +32,11 @@ std::int64_t sum(const std::vector<MemoryTensor>& tensors, std::string_view name
   return out;
 }
 
+/// Of replicated parameters and of experts.
+std::int64_t both(const std::vector<MemoryTensor>& tensors, const std::string& name) {
+  return sum(tensors, name) + sum(tensors, "expert_" + name);
+}
+
 // DeepSeek-V3's MoE layer on one of 64 GPUs, by hand from its config.json.
 constexpr std::int64_t kAttention =
     7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168;
@@ -85,7 +90,7 @@ TEST_CASE("a schedule with one copy of every stage shards over half as many GPUs
   Scenario s = deepseek_v3_scenario();
   s.plan.schedule = "1f1b";
   const std::int64_t replicated = kLayers / 2 * (kLinear + kHigh);
-  REQUIRE(sum(of_rank(s, 3).tensors, "master_weights") ==
+  REQUIRE(both(of_rank(s, 3).tensors, "master_weights") ==
           4 * (ceil_div(replicated, kDataParallel) + kLayers / 2 * kExperts / 2));
 }
 
@@ -94,11 +99,11 @@ TEST_CASE("an optimizer and a moving average in host memory leave the GPU", "[me
   s.plan.memory.ema = MemoryPlace::kDevice;
   const PersistentMemory here = of_rank(s, 3);
   REQUIRE(here.on_host.empty());
-  REQUIRE(sum(here.tensors, "ema") == sum(here.tensors, "master_weights"));
+  REQUIRE(both(here.tensors, "ema") == both(here.tensors, "master_weights"));
   s.plan.memory.ema = MemoryPlace::kHost;
   const PersistentMemory average = of_rank(s, 3);
-  REQUIRE(sum(average.on_host, "ema") == sum(here.tensors, "ema"));
-  REQUIRE(sum(average.tensors, "ema") == 0);
+  REQUIRE(both(average.on_host, "ema") == both(here.tensors, "ema"));
+  REQUIRE(both(average.tensors, "ema") == 0);
   s.plan.memory.optimizer = MemoryPlace::kHost;
   const PersistentMemory there = of_rank(s, 3);
   REQUIRE(sum(there.tensors, MemoryCategory::kOptimizer) == 0);
