@@ -23,7 +23,6 @@ constexpr std::array kWithAttention = {LayerKind::kDense, LayerKind::kMoe, Layer
 constexpr RecomputeSpec kNone{};
 constexpr RecomputeSpec kDeepSeek{.layernorm = true, .mla_up_proj = true, .moe_act = true};
 constexpr RecomputeSpec kUpProjections{.mla_up_proj = true};
-constexpr RecomputeSpec kAttention{.core_attn = true};
 constexpr RecomputeSpec kFull{.full = true};
 
 PlanSpec plan_of(const PlanSpec& base, const RecomputeSpec& recompute) {

@@ -117,7 +117,9 @@ Node read_value(const Node& in, const std::string& path, RecomputeSpec& out, con
   for (const auto& [word, modules] : kRecomputeWords) {
     if (!in.is_scalar() || in.text != word) continue;
     out = modules;
-    return in;
+    Node shown = in;
+    shown.kind = Kind::kText;
+    return shown;
   }
   require_at(in.is_list(), in.origin, path,
              "is {}; expected none, selective (core_attn), full, or a list of: {}",
