@@ -4,6 +4,7 @@
 
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
+#include "app/commands/does_not_fit.hpp"
 #include "app/commands/simulation_mode.hpp"
 #include "app/config/load.hpp"
 #include "app/memory/memory_options.hpp"
@@ -148,6 +149,7 @@ Json search_headroom(const CommandLine& line, const Scenario& scenario,
   const Headroom headroom =
       find_headroom(scenario, {.mode = request.mode,
                                .seed = request.seed,
+                               .threads = request.threads,
                                .progress = [&progress](std::string_view stage, double fraction) {
                                  progress.update(stage, fraction);
                                }});
@@ -194,7 +196,18 @@ int run_memory(const std::vector<std::string>& arguments) {
   out.update(memory_json(answer));
   if (line.has("headroom")) out["headroom"] = search_headroom(line, scenario, request);
   if (line.has("json")) line.write_json(out);
-  require_memory(answer.study.memory, scenario, plan, answer.study.step);
+  try {
+    require_memory(answer.study.memory, scenario, plan, answer.study.step);
+  } catch (const DoesNotFit& why) {
+    ProgressBar progress(!line.quiet());
+    refuse_with_fixes(why, scenario, line,
+                      {.mode = request.mode,
+                       .seed = request.seed,
+                       .threads = request.threads,
+                       .progress = [&progress](std::string_view stage, double fraction) {
+                         progress.update(stage, fraction);
+                       }});
+  }
   return 0;
 }
 

@@ -7,11 +7,10 @@
 
 #include "app/commands/command.hpp"
 #include "app/commands/command_line.hpp"
+#include "app/commands/does_not_fit.hpp"
 #include "app/commands/simulation_mode.hpp"
 #include "app/config/load.hpp"
 #include "app/forecast/forecast.hpp"
-#include "app/memory/fixes.hpp"
-#include "app/report/fixes_report.hpp"
 #include "app/report/progress.hpp"
 #include "app/report/result_json.hpp"
 #include "app/report/step_trace.hpp"
@@ -65,20 +64,16 @@ Outputs outputs_of(const CommandLine& line) {
   return out;
 }
 
-/// The message of a plan that does not fit goes on with the changes that would make it fit.
 Forecast forecast_or_fixes(const Scenario& scenario, const CommandLine& line,
                            const ForecastOptions& options) {
   try {
     return forecast(scenario, options);
   } catch (const DoesNotFit& why) {
-    const LoadWith load = [&](const std::vector<std::string>& changes) {
-      std::vector<std::string> sets = line.sets();
-      sets.insert(sets.end(), changes.begin(), changes.end());
-      return load_scenario(line.text("scenario"), sets).scenario;
-    };
-    const FixSearch search = find_fixes(
-        scenario, load, {.mode = options.mode, .seed = options.seed, .progress = options.progress});
-    throw DoesNotFit(fmt::format("{}\n{}", why.what(), fixes_text(search)));
+    refuse_with_fixes(why, scenario, line,
+                      {.mode = options.mode,
+                       .seed = options.seed,
+                       .threads = options.threads,
+                       .progress = options.progress});
   }
 }
 

@@ -144,7 +144,7 @@ class FixFinder {
     ++work_;
     try {
       Tried tried{sets, load_(sets), {}};
-      tried.memory = recipe_memory(tried.scenario, options_.mode, options_.seed);
+      tried.memory = recipe_memory(tried.scenario, options_.mode, options_.seed, options_.threads);
       tried_.push_back(std::move(tried));
     } catch (const Error&) {
       // Refused by the loader, or no schedule can run: it is no plan.

@@ -35,6 +35,7 @@ using LoadWith = std::function<Scenario(const std::vector<std::string>& sets)>;
 struct FixOptions {
   SimulationMode mode = SimulationMode::kFull;  ///< in which the main step must fit
   std::uint64_t seed = 1;
+  int threads = 1;  ///< for drawing loads; the result does not depend on it
   std::function<void(std::string_view stage, double fraction)> progress{};  ///< may be empty
 };
 

@@ -53,25 +53,19 @@ Duration busiest_rank(const StepPlan& plan) {
 }  // namespace
 
 FullestRank fullest_rank(const StepMemory& memory, Bytes capacity) {
-  FullestRank out{.capacity = capacity};
-  for (int rank = 0; rank < memory.ranks(); ++rank) {
-    const MemoryTotals& peak = memory.peak(rank).totals;
-    if (rank == 0 || peak.total() > out.peak.total()) {
-      out.rank = rank;
-      out.peak = peak;
-    }
-  }
-  return out;
+  const int rank = memory.fullest();
+  return {.rank = rank, .peak = memory.peak(rank).totals, .capacity = capacity};
 }
 
-RecipeMemory recipe_memory(const Scenario& scenario, SimulationMode mode, std::uint64_t seed) {
+RecipeMemory recipe_memory(const Scenario& scenario, SimulationMode mode, std::uint64_t seed,
+                           int threads) {
   RecipeMemory out;
   bool first = true;
   const auto add = [&](const PhaseSpec& phase, int size, const StepRouting& routing, bool is_main) {
     const SimulationMode of_step = is_main ? mode : SimulationMode::kFolded;
     const StepForecast step = planned_step(scenario, phase.plan, size, routing, of_step);
     const FullestRank fullest =
-        fullest_rank(step_memory(scenario, phase.plan, step, routing, of_step),
+        fullest_rank(step_memory(scenario, phase.plan, step, routing, of_step, threads),
                      memory_capacity(scenario.cluster.gpu, phase.plan));
     if (is_main) out.busy = busiest_rank(step.plan);
     if (first || fullest.missing() > out.fullest.missing()) out.fullest = fullest;

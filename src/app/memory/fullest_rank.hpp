@@ -34,6 +34,8 @@ struct RecipeMemory {
 /// peak does not shrink when more micro-batches follow.
 /// @throws Error     if the routing does not fit the plan
 /// @throws ImpossiblePlan  if a step's schedule cannot run
-RecipeMemory recipe_memory(const Scenario& scenario, SimulationMode mode, std::uint64_t seed);
+/// @param threads  for drawing loads
+RecipeMemory recipe_memory(const Scenario& scenario, SimulationMode mode, std::uint64_t seed,
+                           int threads = 1);
 
 }  // namespace pipecast

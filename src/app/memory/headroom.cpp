@@ -49,7 +49,8 @@ class VariedStep {
   /// Mean over a rank's layers with experts and micro-batches, of the rank with most.
   [[nodiscard]] double present_imbalance() const {
     double out = 1;
-    const RowShares shares = busiest_rows(scenario_, main_.plan, step_, routing_, options_.mode);
+    const RowShares shares =
+        busiest_rows(scenario_, main_.plan, step_, routing_, options_.mode, options_.threads);
     for (std::size_t rank = 0; rank < shares.size(); ++rank) {
       double sum = 0;
       std::size_t draws = 0;
@@ -93,7 +94,7 @@ class VariedStep {
     if (routing.router != nullptr) routing.router = make_router(scenario, plan, options_.seed);
     const int batch = step_.microbatches * replicas() * plan.micro_batch_size;
     const StepForecast step = planned_step(scenario, plan, batch, routing, options_.mode);
-    return step_memory(scenario, plan, step, routing, options_.mode);
+    return step_memory(scenario, plan, step, routing, options_.mode, options_.threads);
   }
 
   const Scenario& scenario_;

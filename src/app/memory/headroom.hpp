@@ -42,6 +42,7 @@ struct Headroom {
 struct HeadroomOptions {
   SimulationMode mode = SimulationMode::kFull;  ///< how many groups the routing is drawn for
   std::uint64_t seed = 1;
+  int threads = 1;  ///< for drawing loads; the result does not depend on it
   std::function<void(std::string_view stage, double fraction)> progress{};  ///< may be empty
 };
 
