@@ -75,22 +75,25 @@ std::string doing_at_peak(const MemoryStudy& study, int rank) {
 }
 
 std::vector<TensorGroup> tensor_groups(const std::vector<MemoryTensor>& tensors, bool alike) {
+  using Extents = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::string_view>;
   const auto key = [alike](const MemoryTensor& t) {
-    const auto extents =
-        alike ? std::tuple(t.rows, t.columns, t.copies, t.bytes, t.reason)
-              : std::tuple<std::int64_t, std::int64_t, std::int64_t, Bytes, std::string_view>{};
-    return std::tuple(t.name, t.layer, t.stage, t.category, t.precision, t.rows_are, extents);
+    const Extents extents{t.rows, t.columns, t.bytes.count() / t.copies, t.reason};
+    return std::tuple(t.name, t.layer, t.stage, t.category, t.precision, t.rows_are,
+                      alike ? extents : Extents{});
   };
   std::vector<TensorGroup> out;
   std::map<decltype(key(tensors.front())), std::size_t> known;
   for (const MemoryTensor& t : tensors) {
     const auto [at, fresh] = known.try_emplace(key(t), out.size());
     if (fresh) {
-      out.push_back({.tensor = t, .layers = 1, .copies = t.copies, .bytes = t.bytes});
+      out.push_back({.tensor = t, .live = t.position >= 0, .copies = t.copies, .bytes = t.bytes});
       continue;
     }
     TensorGroup& group = out[at->second];
-    ++group.layers;
+    if (t.position != group.tensor.position) {
+      group.tensor.position = -1;
+      group.tensor.copies_are = "live chunks x layers";
+    }
     group.copies += t.copies;
     group.bytes += t.bytes;
   }

@@ -32,16 +32,16 @@ MemoryStudy study_memory(const Scenario& scenario, const MemoryRequest& request)
 /// What a rank does at its peak: "F12.3&B4.1", or "gather".
 std::string doing_at_peak(const MemoryStudy& study, int rank);
 
-/// Tensors of one name in layers of one kind and stage.
+/// Tensors of one name in layers of one kind and stage, in all live chunks.
 struct TensorGroup {
-  MemoryTensor tensor;      ///< the first of them
-  std::int64_t layers = 1;  ///< how many
-  std::int64_t copies = 1;  ///< of all of them
+  MemoryTensor tensor;  ///< the first of them; position -1: of several layers
+  bool live = false;    ///< whether they come and go with chunks
+  std::int64_t copies = 1;
   Bytes bytes;
 };
 
 /// By bytes, largest first.
-/// @param alike  groups only what is equal but for the layer's position
+/// @param alike  groups only what has the same extents and bytes a copy
 std::vector<TensorGroup> tensor_groups(const std::vector<MemoryTensor>& tensors, bool alike);
 
 /// What a user's word means of what a rank holds at its peak.

@@ -60,13 +60,12 @@ std::string arithmetic(const TensorGroup& group) {
     out = number(t.operands) + " read + " + number(t.results) + " written";
   } else if (t.scaled) {
     out = with_scales(t);
-  } else if (t.position < 0) {
+  } else if (!group.live) {
     return fmt::format("{} = {}", parameters(t), number(group.bytes));
   } else {
     out = extents(t) + " x " + width_of(t.precision);
   }
-  if (t.copies > 1) factors += " x " + counted(t.copies, t.copies_are);
-  if (group.layers > 1) factors += " x " + counted(group.layers, "layers");
+  if (group.copies > 1) factors += " x " + counted(group.copies, t.copies_are);
   const bool sum = out.find(" + ") != std::string::npos;
   if (sum && !factors.empty()) out = "(" + out + ")";
   return fmt::format("{}{} = {}", out, factors, number(group.bytes));
@@ -77,7 +76,7 @@ std::string place_of(const TensorGroup& group) {
   std::string out{name_of(t.category)};
   if (t.layer) out += fmt::format(", {}", name_of(*t.layer));
   if (t.stage >= 0) out += fmt::format(", stage {}", t.stage);
-  if (t.position >= 0 && group.layers == 1) out += fmt::format(", layer {} of it", t.position);
+  if (t.position >= 0) out += fmt::format(", layer {} of it", t.position);
   return fmt::format("{}, {}", out, name_of(t.precision));
 }
 

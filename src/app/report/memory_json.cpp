@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "app/report/memory_report.hpp"
 #include "app/report/result_json.hpp"
 
@@ -9,9 +7,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json tensor_json(const MemoryTensor& t) {
+Json tensor_json(const TensorGroup& group) {
+  const MemoryTensor& t = group.tensor;
   Json out = {{"name", t.name},
-              {"bytes", t.bytes.count()},
+              {"bytes", group.bytes.count()},
               {"precision", name_of(t.precision)},
               {"category", name_of(t.category)}};
   if (t.layer) out["layer"] = name_of(*t.layer);
@@ -27,17 +26,16 @@ Json tensor_json(const MemoryTensor& t) {
     out["operands_bytes"] = t.operands.count();
     out["results_bytes"] = t.results.count();
   }
-  out["copies"] = t.copies;
+  out["copies"] = group.copies;
+  if (!t.copies_are.empty()) out["copies_are"] = t.copies_are;
   if (t.shards > 1) out["shards"] = t.shards;
   out["reason"] = t.reason;
   return out;
 }
 
-Json tensors_json(std::vector<MemoryTensor> tensors) {
-  std::stable_sort(tensors.begin(), tensors.end(),
-                   [](const MemoryTensor& a, const MemoryTensor& b) { return a.bytes > b.bytes; });
+Json tensors_json(const std::vector<MemoryTensor>& tensors) {
   Json out = Json::array();
-  for (const MemoryTensor& t : tensors) out.push_back(tensor_json(t));
+  for (const TensorGroup& group : tensor_groups(tensors, true)) out.push_back(tensor_json(group));
   return out;
 }
 

@@ -31,9 +31,11 @@ std::string memory_text(const MemoryAnswer& answer, std::size_t tensors);
 ///   ranks [ { pipeline_rank, peak_bytes, peak_time_s, peak_step, categories { weights, gradients,
 ///     optimizer, activations, communication, workspace, total, capacity }, tensors [ { name,
 ///     bytes, precision, category, layer, stage, position, rows, rows_are, columns, columns_are,
-///     copies, shards, reason } ], host_bytes, host_tensors [ as tensors ] } ]
+///     copies, copies_are, shards, reason } ], host_bytes, host_tensors [ as tensors ] } ]
 /// Tensors are what is held at the peak, largest first, and sum to it; `position` is that of the
-/// layer in its stage. What a tensor does not have is left out.
+/// layer in its stage. Equal tensors of layers of one kind and stage are one entry. A kernel's
+/// working set has operands_bytes and results_bytes instead of rows and columns. What a tensor does
+/// not have is left out.
 nlohmann::ordered_json memory_json(const MemoryAnswer& answer);
 
 /// Stacked categories over the step: of one rank, or of all beside each other.

@@ -98,13 +98,14 @@ std::string composition(const MemoryAnswer& answer, const std::vector<MemoryTens
 std::string tensors_table(const std::vector<MemoryTensor>& tensors, std::size_t most,
                           const std::string& name) {
   const std::vector<TensorGroup> groups = tensor_groups(tensors, false);
-  Table table({name, "category", "layer", "stage", "precision", "copies", "GB"}, {1, 2});
+  Table table({name, "category", "layer", "stage", "rows", "precision", "copies", "GB"}, {1, 2, 4});
   for (std::size_t i = 0; i < std::min(most, groups.size()); ++i) {
     const MemoryTensor& t = groups[i].tensor;
     table.add({std::string(t.name), std::string(name_of(t.category)),
                t.layer ? std::string(name_of(*t.layer)) : "",
-               t.stage < 0 ? "" : std::to_string(t.stage), std::string(name_of(t.precision)),
-               grouped(static_cast<double>(groups[i].copies)), gigabytes(groups[i].bytes)});
+               t.stage < 0 ? "" : std::to_string(t.stage), std::string(t.rows_are),
+               std::string(name_of(t.precision)), grouped(static_cast<double>(groups[i].copies)),
+               gigabytes(groups[i].bytes)});
   }
   return "\n" + table.text();
 }
