@@ -192,13 +192,18 @@ int run_memory(const std::vector<std::string>& arguments) {
                                                : memory_text(answer, tensors);
   if (line.talks()) fmt::print("{}", text);
   if (line.has("svg")) write_file(line.text("svg"), memory_svg(answer));
-  Json out = document_of(line, loaded, request.mode);
-  out.update(memory_json(answer));
-  if (line.has("headroom")) out["headroom"] = search_headroom(line, scenario, request);
-  if (line.has("json")) line.write_json(out);
+  std::optional<Json> headroom;
+  if (line.has("headroom")) headroom = search_headroom(line, scenario, request);
+  if (line.has("json")) {
+    Json out = document_of(line, loaded, request.mode);
+    out.update(memory_json(answer));
+    if (headroom) out["headroom"] = *headroom;
+    line.write_json(out);
+  }
   try {
     require_memory(answer.study.memory, scenario, plan, answer.study.step);
   } catch (const DoesNotFit& why) {
+    if (!line.talks()) throw;  // nobody reads what would help
     ProgressBar progress(!line.quiet());
     refuse_with_fixes(why, scenario, line,
                       {.mode = request.mode,

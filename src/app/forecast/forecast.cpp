@@ -165,10 +165,12 @@ void forecast_phases(const Scenario& scenario, const PhaseSpec& main, const Phas
   std::vector<Variation> others;
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (!phase.tokens) continue;
+    const std::vector<int> telling = telling_batch_sizes(scenario, phase);
     for (const int size : batch_sizes(*phase.global_batch_size)) {
       if (&phase == &main && size == main.global_batch_size->to) continue;
+      const bool tells = std::find(telling.begin(), telling.end(), size) != telling.end();
       others.push_back(
-          {.scenario = scenario, .phase = &phase, .global_batch = size, .checks_memory = true});
+          {.scenario = scenario, .phase = &phase, .global_batch = size, .checks_memory = tells});
     }
   }
   simulate(others, routing, options);
@@ -348,6 +350,29 @@ StepRouting step_routing(const Scenario& scenario, const PlanSpec& plan, std::ui
   }
   if (scenario.routing.distribution == "balanced" || plan.ep == 1) return out;
   out.router = make_router(scenario, plan, seed);
+  return out;
+}
+
+std::vector<int> telling_batch_sizes(const Scenario& scenario, const PhaseSpec& phase) {
+  const std::vector<int> all = batch_sizes(*phase.global_batch_size);
+  const PlanSpec& plan = phase.plan;
+  const int replicas = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
+  const auto schedule_of = [&](int size) {
+    return choose_schedule(plan, size / (replicas * plan.micro_batch_size)).name;
+  };
+  std::vector<int> out{all.front()};
+  if (all.size() > 1 && !plan.fallback_schedule.empty()) {
+    std::string last = schedule_of(all.front());
+    for (std::size_t i = 1; i < all.size(); ++i) {
+      std::string name = schedule_of(all[i]);
+      if (name == last) continue;
+      out.push_back(all[i - 1]);
+      out.push_back(all[i]);
+      last = std::move(name);
+    }
+  }
+  out.push_back(all.back());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 

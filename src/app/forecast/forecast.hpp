@@ -139,6 +139,11 @@ struct ForecastOptions {
       progress{};  ///< may be empty; any thread
 };
 
+/// Batch sizes of a phase whose memory can differ: the ends of the ramp, and around the size from
+/// which on there are enough micro-batches for the plan's own schedule. Of a ramp that runs one
+/// schedule the ends stand for all: a peak does not shrink when more micro-batches follow.
+std::vector<int> telling_batch_sizes(const Scenario& scenario, const PhaseSpec& phase);
+
 /// Of every rank the GPU with most rows at its experts: in full mode of all its GPUs, in folded
 /// mode of one expert-parallel group.
 /// @param routing  with which the step was simulated

@@ -1,38 +1,10 @@
 #include "app/memory/fullest_rank.hpp"
 
 #include <algorithm>
-#include <vector>
-
-#include "model/schedules/plan_schedule.hpp"
 
 namespace pipecast {
 
 namespace {
-
-/// Batch sizes of a phase whose memory can differ: the ends of the ramp, and around the size from
-/// which on there are enough micro-batches for the plan's own schedule.
-std::vector<int> telling_sizes(const Scenario& scenario, const PhaseSpec& phase) {
-  const std::vector<int> all = batch_sizes(*phase.global_batch_size);
-  const PlanSpec& plan = phase.plan;
-  const int replicas = scenario.cluster.gpus() / (plan.tp * plan.cp * plan.pp);
-  const auto schedule_of = [&](int size) {
-    return choose_schedule(plan, size / (replicas * plan.micro_batch_size)).name;
-  };
-  std::vector<int> out{all.front()};
-  if (all.size() > 1 && !plan.fallback_schedule.empty()) {
-    std::string last = schedule_of(all.front());
-    for (std::size_t i = 1; i < all.size(); ++i) {
-      std::string name = schedule_of(all[i]);
-      if (name == last) continue;
-      out.push_back(all[i - 1]);
-      out.push_back(all[i]);
-      last = std::move(name);
-    }
-  }
-  out.push_back(all.back());
-  out.erase(std::unique(out.begin(), out.end()), out.end());
-  return out;
-}
 
 Duration busiest_rank(const StepPlan& plan) {
   Duration out;
@@ -75,7 +47,7 @@ RecipeMemory recipe_memory(const Scenario& scenario, SimulationMode mode, std::u
   for (const PhaseSpec& phase : scenario.recipe.phases) {
     if (!phase.tokens) continue;
     const StepRouting routing = step_routing(scenario, phase.plan, seed);
-    for (const int size : telling_sizes(scenario, phase)) {
+    for (const int size : telling_batch_sizes(scenario, phase)) {
       add(phase, size, routing, &phase == &main && size == main.global_batch_size->to);
     }
   }
