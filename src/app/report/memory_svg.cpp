@@ -102,7 +102,7 @@ class Drawing : private SvgCanvas {
       constexpr double kSwatch = 14;
       box(x, 78, kSwatch, kSwatch, colour_of(category));
       text(x + kSwatch + 6, 90, name_of(category), 14, kInk);
-      x += 140;
+      x += 152;
     }
   }
 
@@ -128,7 +128,7 @@ class Drawing : private SvgCanvas {
 
   void grid(const Panel& p, bool leftmost, bool lowest) {
     const double bottom = p.top + panel_height_;
-    const double step = tick_step(high_, panel_height_ > kSmallPanel ? 10 : 4);
+    const double step = tick_step(high_, panel_height_ > kSmallPanel ? 10 : 5);
     for (int tick = 0; tick * step <= high_; ++tick) {
       const double y = y_of(p, tick * step);
       line(p.left, y, p.left + panel_width_, y, kGridLine, 1);

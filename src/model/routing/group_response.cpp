@@ -84,6 +84,39 @@ class ArrivalTokens {
     return out;
   }
 
+  /// Prepares use_first() for the token drawn last.
+  void rank_others() {
+    for (std::size_t g = 1; g < groups_; ++g) order_[g - 1] = g;
+    const auto last = order_.begin() + static_cast<std::ptrdiff_t>(groups_ - 1);
+    const auto rival = order_.begin() + static_cast<std::ptrdiff_t>(kept_ - 1);
+    if (kept_ < groups_) {
+      std::nth_element(order_.begin(), rival, last,
+                       [this](std::size_t a, std::size_t b) { return scores_[a] > scores_[b]; });
+    }
+    others_.clear();
+    for (std::size_t i = 0; i + 1 < kept_; ++i) {
+      const double* const times = &times_[order_[i] * depth_];
+      others_.insert(others_.end(), times, times + depth_);
+    }
+    std::sort(others_.begin(), others_.end());
+    rival_score_ = kept_ < groups_ ? scores_[*rival] : -1;
+  }
+
+  /// use(0, 1, weight): the first group is kept if it beats the last one that is kept without it,
+  /// and then meets the same others at every weight.
+  [[nodiscard]] Use use_first(double weight) const {
+    Use out{.kept = (weight == 1 ? scores_[0] : score(0, weight)) > rival_score_};
+    if (!out.kept) return out;
+    for (std::size_t used = 0; used < top_k_; ++used) {
+      const std::size_t other = used - out.experts;
+      const bool left = out.experts < depth_;
+      if (left && (other == others_.size() || times_[out.experts] / weight < others_[other])) {
+        ++out.experts;
+      }
+    }
+    return out;
+  }
+
   /// The same of other groups, from the choice that the last use() of all groups made.
   [[nodiscard]] Use last_use(std::size_t first, std::size_t together) const {
     Use out;
@@ -115,6 +148,8 @@ class ArrivalTokens {
   std::vector<double> weighted_scores_;
   std::vector<std::size_t> order_;
   std::vector<std::size_t> next_;
+  std::vector<double> others_;  // arrivals of the groups kept beside the first, in order
+  double rival_score_ = 0;
   double last_ = 0;
   Random random_{0, "group-response"};
 };
@@ -165,9 +200,11 @@ void GroupResponse::evaluate(const ModelSpec& model, std::size_t together,
   ArrivalTokens tokens(model);
   for (int token = 0; token < kTokens; ++token) {
     tokens.draw();
+    if (together == 1) tokens.rank_others();
     for (std::size_t p = 0; p < kPoints; ++p) {
       const double weight = std::exp(kStep * (static_cast<double>(p) - static_cast<double>(kHalf)));
-      const ArrivalTokens::Use use = tokens.use(0, together, weight);
+      const ArrivalTokens::Use use =
+          together == 1 ? tokens.use_first(weight) : tokens.use(0, together, weight);
       if (!use.kept) continue;
       kept_[p] += 1;
       counts_[p * stride_ + use.experts] += 1;

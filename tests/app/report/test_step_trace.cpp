@@ -132,7 +132,8 @@ TEST_CASE("the counters of a trace show every rank's peak and end as they began"
     int values = 0;
   };
   std::map<std::pair<int, std::string>, Counter> counters;
-  for (const json& event : read_chrome_trace(path).at("traceEvents")) {
+  const json whole = read_chrome_trace(path);
+  for (const json& event : whole.at("traceEvents")) {
     if (event.at("ph") != "C") continue;
     Counter& counter = counters[{event.at("pid"), event.at("name")}];
     REQUIRE(event.at("ts") >= counter.when);
