@@ -1,6 +1,7 @@
 #include "model/routing/group_response.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/assert.hpp"
@@ -30,20 +31,18 @@ class ArrivalTokens {
         top_k_(static_cast<std::size_t>(model.num_experts_per_tok)),
         group_size_(static_cast<std::size_t>(model.n_routed_experts / model.n_group)),
         depth_(std::min(top_k_, group_size_)),
+        uniforms_(groups_ * depth_),
         times_(groups_ * depth_),
         scores_(groups_),
         weighted_scores_(groups_),
         order_(groups_),
         next_(groups_) {}
 
+  /// Later arrivals than those that score a group are worked out for the groups that are kept.
   void draw() {
+    for (double& uniform : uniforms_) uniform = random_.uniform();
     for (std::size_t g = 0; g < groups_; ++g) {
-      double time = 0;
-      for (std::size_t i = 0; i < depth_; ++i) {
-        // Of the experts left each comes at rate 1 (Renyi 1953).
-        time += -std::log1p(-random_.uniform()) / static_cast<double>(group_size_ - i);
-        times_[g * depth_ + i] = time;
-      }
+      arrive(g, 0, std::min(kScored, depth_));
       scores_[g] = score(g, 1);
     }
   }
@@ -67,6 +66,7 @@ class ArrivalTokens {
     Use out;
     for (std::size_t i = 0; i < kept_; ++i) out.kept = out.kept || inside(order_[i]);
     if (!out.kept) return out;
+    for (std::size_t i = 0; i < kept_; ++i) arrive(order_[i], kScored, depth_);
     for (std::size_t used = 0; used < top_k_; ++used) {
       std::size_t best = groups_;
       for (std::size_t i = 0; i < kept_; ++i) {
@@ -94,7 +94,9 @@ class ArrivalTokens {
                        [this](std::size_t a, std::size_t b) { return scores_[a] > scores_[b]; });
     }
     others_.clear();
+    arrive(0, kScored, depth_);
     for (std::size_t i = 0; i + 1 < kept_; ++i) {
+      arrive(order_[i], kScored, depth_);
       const double* const times = &times_[order_[i] * depth_];
       others_.insert(others_.end(), times, times + depth_);
     }
@@ -107,12 +109,11 @@ class ArrivalTokens {
   [[nodiscard]] Use use_first(double weight) const {
     Use out{.kept = (weight == 1 ? scores_[0] : score(0, weight)) > rival_score_};
     if (!out.kept) return out;
-    for (std::size_t used = 0; used < top_k_; ++used) {
-      const std::size_t other = used - out.experts;
-      const bool left = out.experts < depth_;
-      if (left && (other == others_.size() || times_[out.experts] / weight < others_[other])) {
-        ++out.experts;
-      }
+    // An arrival is used if, with the own ones before it, fewer than top_k others are.
+    for (std::size_t i = 0; i < depth_; ++i) {
+      const std::size_t last = top_k_ - 1 - i;
+      const bool used = last >= others_.size() || times_[i] / weight < others_[last];
+      out.experts += used ? 1 : 0;
     }
     return out;
   }
@@ -132,6 +133,19 @@ class ArrivalTokens {
   [[nodiscard]] double cut() const { return -std::expm1(-last_); }
 
  private:
+  static constexpr std::size_t kScored = 2;  // arrivals that make a group's score
+
+  /// Arrivals from one to before another; the one before them is there.
+  void arrive(std::size_t group, std::size_t from, std::size_t to) {
+    const std::size_t first = group * depth_;
+    double time = from > 0 && from <= depth_ ? times_[first + from - 1] : 0;
+    for (std::size_t i = from; i < to; ++i) {
+      // Of the experts left each comes at rate 1 (Renyi 1953).
+      time += -std::log(1 - uniforms_[first + i]) / static_cast<double>(group_size_ - i);
+      times_[first + i] = time;
+    }
+  }
+
   [[nodiscard]] double score(std::size_t group, double weight) const {
     double sum = std::exp(-times_[group * depth_] / weight);
     if (depth_ > 1) sum += std::exp(-times_[group * depth_ + 1] / weight);
@@ -143,6 +157,7 @@ class ArrivalTokens {
   std::size_t top_k_;
   std::size_t group_size_;
   std::size_t depth_;
+  std::vector<double> uniforms_;
   std::vector<double> times_;  // [group][arrival]
   std::vector<double> scores_;
   std::vector<double> weighted_scores_;
@@ -198,13 +213,16 @@ void GroupResponse::evaluate(const ModelSpec& model, std::size_t together,
                              std::vector<double>& even) {
   const auto groups = static_cast<std::size_t>(model.n_group);
   ArrivalTokens tokens(model);
+  std::array<double, kPoints> weights{};
+  for (std::size_t p = 0; p < kPoints; ++p) {
+    weights[p] = std::exp(kStep * (static_cast<double>(p) - static_cast<double>(kHalf)));
+  }
   for (int token = 0; token < kTokens; ++token) {
     tokens.draw();
     if (together == 1) tokens.rank_others();
     for (std::size_t p = 0; p < kPoints; ++p) {
-      const double weight = std::exp(kStep * (static_cast<double>(p) - static_cast<double>(kHalf)));
       const ArrivalTokens::Use use =
-          together == 1 ? tokens.use_first(weight) : tokens.use(0, together, weight);
+          together == 1 ? tokens.use_first(weights[p]) : tokens.use(0, together, weights[p]);
       if (!use.kept) continue;
       kept_[p] += 1;
       counts_[p * stride_ + use.experts] += 1;
