@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # docs/memory.md: what each technique of DeepSeek-V3's plan buys, by switching it off: the fullest
-# rank's memory and whether it fits. Finds the program under $PIPECAST.
+# rank's memory, whether it fits, and the step's time. Finds the program under $PIPECAST.
 set -euo pipefail
 
 scenario=configs/scenarios/deepseek-v3-h800.yaml
@@ -21,15 +21,17 @@ row() {
     fuller && !(($1, most) in seen) && $1 ~ /^(weights|gradients|optimizer|activations):$/ {
       of[$1] = $2; seen[$1, most] = 1
     }
+    $1 == "time_s:" && !time { time = $2 }
     $1 == "fits:" { fits = $2 == "true" ? "yes" : "no" }
     END {
-      printf "%-52s %6.1f %7.1f %9.1f %9.1f %11.1f  %s\n", name, most / 1e9, of["weights:"] / 1e9,
-        of["gradients:"] / 1e9, of["optimizer:"] / 1e9, of["activations:"] / 1e9, fits
+      printf "%-46s %6.1f %7.1f %9.1f %9.1f %11.1f  %-4s %6.2f\n", name, most / 1e9,
+        of["weights:"] / 1e9, of["gradients:"] / 1e9, of["optimizer:"] / 1e9,
+        of["activations:"] / 1e9, fits, time
     }' "$json"
 }
 
-printf '%-52s %6s %7s %9s %9s %11s  %s\n' "plan, GB of the fullest rank" total weights gradients \
-  optimizer activations fits
+printf '%-46s %6s %7s %9s %9s %11s  %-4s %6s\n' "plan, GB of the fullest rank" total weights gradients \
+  optimizer activations fits "step s"
 row "as DeepSeek-V3 was trained"
 row "RMSNorm outputs kept" "plan.recompute_modules=[mla_up_proj, moe_act]"
 row "MLA up-projections kept" "plan.recompute_modules=[layernorm, moe_act]"

@@ -346,8 +346,8 @@ RowShares uniform_row_shares(double share, const StepPlan& step) {
 }
 
 StepMemory::StepMemory(const Scenario& scenario, const PlanSpec& plan, const Schedule& schedule,
-                       const StepPlan& step, const RowShares& shares,
-                       std::vector<RankSpans> spans) {
+                       const StepPlan& step, const RowShares& shares, std::vector<RankSpans> spans)
+    : gathered_as_(plan.precision.parameter_gather) {
   const bool trains = has_backward(schedule);
   const LayerLoad balanced = balanced_load(scenario.model, plan, scenario.recipe.seq_length);
   const auto layer_at = [&](LayerKind kind, double share) {
@@ -458,7 +458,7 @@ std::vector<MemoryTensor> StepMemory::tensors_at_peak(int rank_index) const {
   if (rank.peak.step < 0) {
     out.push_back({.name = "gathered_parameters",
                    .category = MemoryCategory::kCommunication,
-                   .precision = Precision::kBf16,
+                   .precision = gathered_as_,
                    .rows = rank.persistent.parameters,
                    .rows_are = "parameters",
                    .reason = "updated, before they are cast",

@@ -109,6 +109,7 @@ class StepMemory {
 
   std::vector<std::vector<Change>> profiles_;                // [program]
   std::map<std::pair<LayerKind, int>, LayerMemory> layers_;  // by share of rows in 64ths
+  Precision gathered_as_{};
   std::vector<Rank> ranks_;
 };
 

@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <optional>
 
 #include "app/forecast/assumptions.hpp"
 #include "app/forecast/forecast.hpp"
@@ -262,6 +265,40 @@ TEST_CASE("progress ends at the whole", "[forecast]") {
   options.progress = [&](std::string_view, double fraction) { last = fraction; };
   forecast(tiny(), options);
   REQUIRE(last == 1);
+}
+
+TEST_CASE("every byte of a step is freed or persistent in every shipped scenario", "[memory]") {
+  const std::filesystem::path folder =
+      std::filesystem::path(PIPECAST_SOURCE_DIR) / "configs" / "scenarios";
+  int scenarios = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() != ".yaml") continue;
+    CAPTURE(entry.path().string());
+    ++scenarios;
+    const Scenario s = load_scenario(entry.path(), {}).scenario;
+    const PhaseSpec& main = main_phase(s.recipe);
+    const StepRouting routing = step_routing(s, main.plan, 1);
+    const StepForecast step =
+        forecast_step(s, main.plan, main.global_batch_size->to, routing, SimulationMode::kFolded);
+    const StepMemory memory = step_memory(s, main.plan, step, routing, SimulationMode::kFolded);
+    for (int rank = 0; rank < memory.ranks(); ++rank) {
+      std::optional<MemoryTotals> first;
+      MemoryTotals last;
+      Bytes most;
+      memory.play(rank, [&](Time, const MemoryTotals& totals) {
+        if (!first) first = totals;
+        last = totals;
+        most = std::max(most, totals.total());
+      });
+      REQUIRE(first.has_value());
+      REQUIRE(last == *first);
+      REQUIRE(most == memory.peak(rank).totals.total());
+      Bytes tensors;
+      for (const MemoryTensor& t : memory.tensors_at_peak(rank)) tensors += t.bytes;
+      REQUIRE(tensors == most);
+    }
+  }
+  REQUIRE(scenarios >= 20);
 }
 
 TEST_CASE("a rank that does not fit says when, how much is missing and what takes it",

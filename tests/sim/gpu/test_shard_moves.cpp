@@ -171,7 +171,12 @@ TEST_CASE("no task begins before its layer's weights are there and after gradien
       std::vector<TaskSpan> gathered;
       std::vector<TaskSpan> reduced;
       for (std::size_t i = 0; i < spans.size(); ++i) {
-        if (of_pass(program.tasks[i], ShardMove::kAllGather)) gathered.push_back(spans[i]);
+        if (of_pass(program.tasks[i], ShardMove::kAllGather)) {
+          // Moves carry their layer's slot.
+          const auto layer = static_cast<int>(gathered.size());
+          REQUIRE(program.tasks[i].slot == first + (forward ? layer : layers - 1 - layer));
+          gathered.push_back(spans[i]);
+        }
         if (!forward && of_pass(program.tasks[i], ShardMove::kReduceScatter))
           reduced.push_back(spans[i]);
       }
@@ -191,7 +196,7 @@ TEST_CASE("no task begins before its layer's weights are there and after gradien
         std::optional<Time> end;
         for (std::size_t i = 0; i < spans.size(); ++i) {
           const Task& task = program.tasks[i];
-          if (task.slot != slot) continue;
+          if (task.slot != slot || task.move != ShardMove::kNone) continue;
           const bool weight =
               task.phase == Phase::kMlpWeight || task.phase == Phase::kAttentionWeight;
           if (weight && !reduced.empty()) REQUIRE(spans[i].end <= reduced[place].start);
