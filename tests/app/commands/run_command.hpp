@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -38,6 +39,22 @@ inline nlohmann::json run_command(const std::string& name, std::vector<std::stri
   if (code != 0) throw std::runtime_error("exit code " + std::to_string(code));
   std::ifstream in(out.path());
   return nlohmann::json::parse(in);
+}
+
+/// The whole file.
+inline std::string text_of(const std::string& path) {
+  std::ifstream in(path);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+/// How often a part stands in a text.
+inline std::size_t count_of(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+    ++count;
+  return count;
 }
 
 }  // namespace pipecast::testing

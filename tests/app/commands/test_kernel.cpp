@@ -32,13 +32,6 @@ Json table(const std::string& content, std::vector<std::string> arguments) {
   return kernel(arguments);
 }
 
-std::string text_of(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
 /// A cost in which every number is another, so that a text cannot confuse them.
 KernelAnswer answer() {
   KernelAnswer out;

@@ -26,20 +26,6 @@ std::vector<std::string> with(const std::vector<std::string>& more) {
 
 Json memory(const std::vector<std::string>& more = {}) { return run_command("memory", with(more)); }
 
-std::string text_of(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
-    ++count;
-  return count;
-}
-
 /// A scenario's memory as the reports get it.
 class Studied {
  public:

@@ -34,20 +34,6 @@ Json study(std::vector<std::string> first, const std::vector<std::string>& then)
   return study(first);
 }
 
-std::string text_of(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
-    ++count;
-  return count;
-}
-
 double time_of(const Json& study, const std::string& variant) {
   for (const Json& one : study.at("variants")) {
     if (one.at("name") == variant) return one.at("time_s").get<double>();
