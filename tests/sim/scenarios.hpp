@@ -1,6 +1,8 @@
 /// Shipped scenarios and the steps that tests simulate.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <string>
 #include <vector>
 
@@ -11,7 +13,7 @@ namespace pipecast::testing {
 
 inline Scenario shipped(const std::string& name, const std::vector<std::string>& sets = {}) {
   Scenario scenario =
-      load_scenario(std::string(PIPECAST_SOURCE_DIR) + "/configs/scenarios/" + name + ".yaml", sets)
+      load_scenario(fmt::format("{}/configs/scenarios/{}.yaml", PIPECAST_SOURCE_DIR, name), sets)
           .scenario;
   scenario.variation.late_arrivals = 1;  // as measured, for the small case too
   return scenario;
