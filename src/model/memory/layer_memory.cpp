@@ -188,8 +188,7 @@ class Builder {
                       .rows = count,
                       .rows_are = "parameters",
                       .reason = reason,
-                      .bytes = Bytes(static_cast<std::int64_t>(bytes_per_element(precision) *
-                                                               static_cast<double>(count)))});
+                      .bytes = plain_bytes(precision, count)});
   }
 
   const ModelSpec& model_;

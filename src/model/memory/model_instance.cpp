@@ -29,9 +29,7 @@ std::vector<ParameterTensor> tensors_of(const ModelSpec& model, MtpModules mtp) 
 }
 
 Bytes numbers(std::int64_t count, std::optional<Precision> precision) {
-  if (!precision) return Bytes();
-  return Bytes(
-      static_cast<std::int64_t>(bytes_per_element(*precision) * static_cast<double>(count)));
+  return precision ? plain_bytes(*precision, count) : Bytes();
 }
 
 Bytes share(Bytes whole, bool sharded, std::int64_t gpus) {

@@ -178,9 +178,7 @@ class Collector {
     tensor.scaled = tensor.category == MemoryCategory::kCommunication;
     tensor.bytes = tensor.scaled
                        ? tensor.copies * stored_bytes(tensor.precision, tensor.rows, tensor.columns)
-                       : Bytes(static_cast<std::int64_t>(
-                             bytes_per_element(tensor.precision) *
-                             static_cast<double>(ceil_div(elements, tensor.shards))));
+                       : plain_bytes(tensor.precision, ceil_div(elements, tensor.shards));
     (on_host_ ? out_.on_host : out_.tensors).push_back(tensor);
   }
 

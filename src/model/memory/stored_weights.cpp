@@ -11,6 +11,11 @@ constexpr std::int64_t kScaleBytes = 4;
 
 }  // namespace
 
+Bytes plain_bytes(Precision precision, std::int64_t count) {
+  return Bytes(
+      static_cast<std::int64_t>(bytes_per_element(precision) * static_cast<double>(count)));
+}
+
 std::int64_t scale_blocks(const ParameterTensor& t) {
   constexpr std::int64_t kBlockWidth = 128;  // a scale's block has as many rows and columns
   return ceil_div(t.rows, kBlockWidth) * ceil_div(t.columns, kBlockWidth);

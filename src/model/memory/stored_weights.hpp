@@ -1,4 +1,4 @@
-/// Bytes of weights in the form in which products read them.
+/// Bytes of parameters: plain numbers, and weights in the form in which products read them.
 #pragma once
 
 #include "base/units.hpp"
@@ -6,6 +6,9 @@
 #include "model/specs/precision.hpp"
 
 namespace pipecast {
+
+/// So many numbers without scales, rounded down to a byte.
+Bytes plain_bytes(Precision precision, std::int64_t count);
 
 /// Blocks of 128 x 128 of one of a tensor's copies, incomplete ones included.
 std::int64_t scale_blocks(const ParameterTensor& tensor);

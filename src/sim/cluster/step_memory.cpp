@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "model/memory/stored_weights.hpp"
 
 namespace pipecast {
 
@@ -285,8 +286,7 @@ LayerLoad scaled(LayerLoad load, double share) {
 Bytes gather_buffer(const PlanSpec& plan, const PersistentMemory& persistent, bool trains) {
   const bool gathers = trains && (plan.zero_stage == 1 || plan.zero_stage == 2);
   if (!gathers || plan.precision.parameter_gather == plan.precision.gemm) return {};
-  return Bytes(static_cast<std::int64_t>(bytes_per_element(plan.precision.parameter_gather) *
-                                         static_cast<double>(persistent.parameters)));
+  return plain_bytes(plan.precision.parameter_gather, persistent.parameters);
 }
 
 }  // namespace
