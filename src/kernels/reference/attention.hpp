@@ -11,23 +11,23 @@ namespace pipecast::kernels::reference {
 /// Several sequences behind each other in the rows of one tensor; none sees another.
 struct AttentionCase {
   Index heads{};
-  Index query_key_width{};     // per head, 192 = 128 plain + 64 rotary in DeepSeek-V3
-  Index value_width{};         // per head, 128
-  double scale{};              // of the logits, 1 / sqrt(query_key_width)
-  bool causal = true;          // a token sees itself and those before it
-  Indices cumulative_lengths;  // 0, then the end row of every sequence
+  Index query_key_width{};       // per head, 192 = 128 plain + 64 rotary in DeepSeek-V3
+  Index value_width{};           // per head, 128
+  double scale{};                // of the logits, 1 / sqrt(query_key_width)
+  bool causal = true;            // a token sees itself and those before it
+  Indices cumulative_lengths{};  // 0, then the end row of every sequence
 };
 
 /// Also the gradients of these. Rows are tokens; a row holds its heads one behind the other.
 struct AttentionTensors {
-  Matrix query;  // tokens x heads * query_key_width
-  Matrix key;    // the same
-  Matrix value;  // tokens x heads * value_width
+  Matrix query{};  // tokens x heads * query_key_width
+  Matrix key{};    // the same
+  Matrix value{};  // tokens x heads * value_width
 };
 
 struct AttentionResult {
-  Matrix output;       // rows x heads * value_width
-  Matrix log_sum_exp;  // rows x heads, natural logarithm, of the scaled logits
+  Matrix output{};       // rows x heads * value_width
+  Matrix log_sum_exp{};  // rows x heads, natural logarithm, of the scaled logits
 };
 
 /// O = softmax(scale Q K^T) V per head and sequence.
@@ -43,11 +43,11 @@ AttentionTensors attention_backward(const AttentionCase& shape, const AttentionT
 /// values as well (section 2.1.1; DeepSeek-V2, arXiv 2405.04434, section 2.1.2).
 struct AbsorbedDecodeCase {
   Index heads{};
-  Index latent_width{};             // 512
-  Index rope_width{};               // 64
-  double scale{};                   // 1 / sqrt(192), of the widths before absorption
-  Index queries_per_sequence = 1;   // query i of n sees all but the last n - 1 - i positions
-  std::vector<Indices> cache_rows;  // per sequence the rows of its positions, in order
+  Index latent_width{};               // 512
+  Index rope_width{};                 // 64
+  double scale{};                     // 1 / sqrt(192), of the widths before absorption
+  Index queries_per_sequence = 1;     // query i of n sees all but the last n - 1 - i positions
+  std::vector<Indices> cache_rows{};  // per sequence the rows of its positions, in order
 };
 
 /// Positions of sequences that lie one behind the other in the cache.

@@ -14,8 +14,8 @@ Vector rms_norm_reciprocals(const Matrix& input, double epsilon);
 Matrix rms_norm_forward(const Matrix& input, const Vector& weight, double epsilon);
 
 struct RmsNormGradients {
-  Matrix input;
-  Vector weight;  // summed over the rows
+  Matrix input{};
+  Vector weight{};  // summed over the rows
 };
 
 /// With r the reciprocal and n = r x: dw = sum over rows of dy n, dx = r (w dy - n mean(w dy n)).
