@@ -13,8 +13,8 @@ namespace {
 // Keeps the quotient finite where every chosen score is zero (modeling_deepseek.py of DeepSeek-V3).
 constexpr double kSmallestSum = 1e-20;
 
-// Section 2.1.2: a group's affinity is the sum of its highest scores, this many of them in
-// DeepSeek-V3's published code.
+// Section 2.1.2 sums a group's highest scores, as many as chosen experts over chosen groups: 8 / 4;
+// the published code (model.py of DeepSeek-V3) has this number for every setting.
 constexpr Index kScoresOfGroup = 2;
 
 void check(const GateSettings& settings) {
