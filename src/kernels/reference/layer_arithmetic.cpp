@@ -26,6 +26,8 @@ Matrix ExactArithmetic::product(LinearProduct, const Matrix& a, const Matrix& b)
 
 Matrix ExactArithmetic::keep(LayerTensor, const Matrix& tensor) const { return tensor; }
 
+Matrix ExactArithmetic::cached(LayerTensor, const Matrix& kept) const { return kept; }
+
 Matrix ExactArithmetic::keep_gradient(LayerTensor, const Matrix& gradient) const {
   return gradient;
 }
