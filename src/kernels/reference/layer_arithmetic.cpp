@@ -4,6 +4,8 @@
 
 namespace pipecast::kernels::reference {
 
+Matrix LayerArithmetic::cached(LayerTensor, const Matrix& kept) const { return kept; }
+
 Matrix LayerArithmetic::forward(LayerLinear linear, const Matrix& input,
                                 const Matrix& weight) const {
   return product({linear, LinearPass::kForward}, input, weight);
@@ -25,8 +27,6 @@ Matrix ExactArithmetic::product(LinearProduct, const Matrix& a, const Matrix& b)
 }
 
 Matrix ExactArithmetic::keep(LayerTensor, const Matrix& tensor) const { return tensor; }
-
-Matrix ExactArithmetic::cached(LayerTensor, const Matrix& kept) const { return kept; }
 
 Matrix ExactArithmetic::keep_gradient(LayerTensor, const Matrix& gradient) const {
   return gradient;

@@ -67,9 +67,9 @@ class LayerArithmetic {
   virtual Matrix keep(LayerTensor which, const Matrix& tensor) const = 0;
 
   /// A kept tensor as backward finds it: some recipes cache it in fewer bits than forward goes on
-  /// with. What SwiGLU gave is not cached: backward computes it again from what SwiGLU took
-  /// (DeepSeek-V3, section 3.3.3).
-  virtual Matrix cached(LayerTensor which, const Matrix& kept) const = 0;
+  /// with; by itself the tensor is as it was. What SwiGLU gave is not cached: backward computes it
+  /// again from what SwiGLU took (DeepSeek-V3, section 3.3.3).
+  virtual Matrix cached(LayerTensor which, const Matrix& kept) const;
 
   /// The gradient of the tensor as earlier operations find it.
   virtual Matrix keep_gradient(LayerTensor which, const Matrix& gradient) const = 0;
@@ -87,7 +87,6 @@ class ExactArithmetic final : public LayerArithmetic {
  public:
   Matrix product(LinearProduct which, const Matrix& a, const Matrix& b) const override;
   Matrix keep(LayerTensor which, const Matrix& tensor) const override;
-  Matrix cached(LayerTensor which, const Matrix& kept) const override;
   Matrix keep_gradient(LayerTensor which, const Matrix& gradient) const override;
 };
 

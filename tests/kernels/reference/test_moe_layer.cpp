@@ -107,7 +107,8 @@ class ScaledArithmetic final : public LayerArithmetic {
   mutable std::map<LayerTensor, int> gradients_;
 };
 
-/// Stores everything in steps of 1/64, and refuses products of tensors that were not stored.
+/// Stores everything in steps of 1/64, the input in steps of 1/8, and refuses products of tensors
+/// that were not stored.
 class SteppedArithmetic final : public LayerArithmetic {
  public:
   static bool stored(const Matrix& tensor) { return stepped(tensor) == tensor; }
@@ -118,7 +119,9 @@ class SteppedArithmetic final : public LayerArithmetic {
     if (which.pass == LinearPass::kWeightGradient) REQUIRE(stored(b));
     return ExactArithmetic{}.product(which, a, b);
   }
-  Matrix keep(LayerTensor, const Matrix& tensor) const override { return stepped(tensor); }
+  Matrix keep(LayerTensor which, const Matrix& tensor) const override {
+    return stepped(tensor, which == LayerTensor::kInput ? 8 : 64);
+  }
   Matrix cached(LayerTensor, const Matrix& kept) const override {
     REQUIRE(stored(kept));
     return kept;
@@ -128,8 +131,8 @@ class SteppedArithmetic final : public LayerArithmetic {
   }
 
  private:
-  static Matrix stepped(const Matrix& tensor) {
-    return tensor.unaryExpr([](double x) { return std::round(64 * x) / 64; });
+  static Matrix stepped(const Matrix& tensor, double steps = 64) {
+    return tensor.unaryExpr([=](double x) { return std::round(steps * x) / steps; });
   }
 };
 
