@@ -12,7 +12,7 @@ namespace {
 using namespace testing;
 using Catch::Matchers::Contains;
 
-constexpr float kBf16Half = 0x1p-9F;  // half of a BF16's last place, relative
+constexpr double kBf16Half = 0x1p-8;  // half of the last place, relative: 8 significant bits
 
 /// Operands of a product of `groups` right sides. Rows of A are sorted by group.
 struct Operands {
