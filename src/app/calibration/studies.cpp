@@ -19,7 +19,12 @@ std::vector<FitStudy> isolated_kernels(const StudyInput& input) {
     start_study(study, h100);
     run_study(study, h100);
   }
-  return {products_on_h800(input, h100), attention_forward_on_h800(input, h100),
+  FitStudy products = products_on_h800(input, h100);
+  products.stated_kernels = evidence_of(on_h100);
+  for (KernelEvidence& kernel : products.stated_kernels) {
+    kernel.source = "as on H100: " + kernel.source;
+  }
+  return {std::move(products), attention_forward_on_h800(input, h100),
           attention_decode_on_h800(input)};
 }
 
@@ -75,6 +80,7 @@ FittedCalibration fit_calibration(const std::string& gpu, const std::vector<FitS
   }
   for (const FitStudy& study : studies) search_study(study, out.calibration);
   for (const FitStudy& study : studies) out.studies.push_back(run_study(study, out.calibration));
+  out.calibration.kernels = evidence_of(studies);
   return out;
 }
 

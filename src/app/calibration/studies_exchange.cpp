@@ -5,6 +5,7 @@
 #include "app/calibration/study_parts.hpp"
 #include "model/collectives/all_to_all.hpp"
 #include "model/operations/exchange_shapes.hpp"
+#include "model/operations/operation_kinds.hpp"
 #include "model/ops/exchange.hpp"
 
 namespace pipecast {
@@ -19,7 +20,8 @@ StudyRow linked_row(const MeasuredExchange& exchange, const ClusterSpec& cluster
                     all_to_all_time(exchange.load, cluster, calibration, exchange.sms).time);
               },
           .measured = exchange.time_us,
-          .group = exchange.shape};
+          .group = exchange.shape,
+          .operation = exchange.dispatch() ? "ep_dispatch" : "ep_combine"};
 }
 
 /// Those of a table that `wanted(const MeasuredExchange&)` chooses.
@@ -64,7 +66,8 @@ void add_few_sms(FitStudy& study, const StudyInput& input, const char* file, int
                return to_microseconds(hops + work.start + work.filling + work.moving);
              },
          .measured = exchange.time_us,
-         .group = exchange.shape});
+         .group = exchange.shape,
+         .operation = exchange.dispatch() ? "ep_dispatch" : "ep_combine"});
   }
 }
 
@@ -144,6 +147,7 @@ FitStudy notification(const StudyInput& input) {
         [](const CalibrationSpec& c) -> const Constant& { return c.communication.notify_us; },
         exchange.notify_us,
         fmt::format("{} nodes {} tokens", exchange.nodes, exchange.load.exchange.tokens)));
+    study.rows.back().operation = "ep_notify";
   }
   return study;
 }
@@ -163,7 +167,8 @@ FitStudy late_peers(const StudyInput& input) {
                                        c.communication.peers_late_us.value;
                               },
                           .measured = row.duration_us,
-                          .group = fmt::format("layer {} {}", row.layer, row.phase)});
+                          .group = fmt::format("layer {} {}", row.layer, row.phase),
+                          .operation = operation_kind(row.op)});
   }
   return study;
 }
@@ -196,7 +201,8 @@ FitStudy transfer_beside(const StudyInput& input, const TransferRows& transfer) 
                               },
                           .measured = row.duration_us,
                           .weight = row.duration_us,
-                          .group = fmt::format("layer {} {}", row.layer, row.phase)});
+                          .group = fmt::format("layer {} {}", row.layer, row.phase),
+                          .operation = operation_kind(row.op)});
   }
   return study;
 }

@@ -136,7 +136,8 @@ FitStudy memory_bound(const StudyInput& input) {
       .stated = {{"memory.sm_bytes_per_cycle",
                   {32, 20, 64,
                    "not fitted: 2,048 threads with 16 bytes each in flight for 560 ns; at least 20 "
-                   "as the trace's residual additions move, at most 64, an SM's port to L2"}}}};
+                   "as the trace's residual additions move, at most 64, an SM's port to L2",
+                   Evidence::kModelled}}}};
   const Operations operations =
       operations_as_run(input.trace, input.measured.model, input.measured.plan);
   for (std::size_t i = 0; i < input.trace.size(); ++i) {

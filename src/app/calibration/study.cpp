@@ -256,7 +256,8 @@ class StudyRun {
     *constants_[j] = {.value = fit.parameters[j],
                       .low = std::min(fit.parameters[j], end(below)),
                       .high = std::max(fit.parameters[j], end(above)),
-                      .source = source.empty() ? study_.source : source};
+                      .source = source.empty() ? study_.source : source,
+                      .kind = study_.evidence};
   }
 
   const FitStudy& study_;
@@ -269,6 +270,30 @@ class StudyRun {
 };
 
 }  // namespace
+
+std::vector<KernelEvidence> evidence_of(const std::vector<FitStudy>& studies) {
+  std::map<std::string, KernelEvidence, std::less<>> by_operation;
+  for (const FitStudy& study : studies) {
+    std::map<std::string_view, int> rows;
+    for (const StudyRow& row : study.rows) ++rows[row.operation];
+    rows.erase(std::string_view());
+    for (const auto& [operation, count] : rows) {
+      KernelEvidence& evidence = by_operation[std::string(operation)];
+      evidence.operation = operation;
+      evidence.kind = study.evidence;
+      evidence.rows += count;
+      evidence.source += (evidence.source.empty() ? "" : "; ") + study.source;
+    }
+  }
+  for (const FitStudy& study : studies) {
+    for (const KernelEvidence& stated : study.stated_kernels) {
+      by_operation.try_emplace(stated.operation, stated);
+    }
+  }
+  std::vector<KernelEvidence> out;
+  for (auto& [operation, evidence] : by_operation) out.push_back(std::move(evidence));
+  return out;
+}
 
 void start_study(const FitStudy& study, CalibrationSpec& calibration) {
   const std::vector<Constant*> constants = constants_of_study(study, calibration);
@@ -295,7 +320,8 @@ StudyRow kernel_row(const Operation& operation, const GpuSpec& gpu, int sms, dou
                 return to_microseconds(kernel_cost(operation, gpu, calibration, sms).time);
               },
           .measured = time_us,
-          .group = std::move(group)};
+          .group = std::move(group),
+          .operation = operation.op};
 }
 
 void append_rows(std::vector<StudyRow>& to, std::vector<StudyRow> rows, double weight) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/kernel/kernel_table.hpp"
@@ -34,6 +35,8 @@ struct StudyRow {
   double measured = 0;
   double weight = 1;
   std::string group{};  ///< rows of one shape: left out together
+  /// The kind of kernel whose time it is, as operation_kind() returns it; empty: another quantity.
+  std::string_view operation{};
 };
 
 /// What a row's error is.
@@ -44,7 +47,8 @@ enum class RowError : std::uint8_t {
 
 struct FitStudy {
   std::string name{};
-  std::string source{};  ///< of the rows, for people
+  std::string source{};                   ///< of the rows, for people
+  Evidence evidence = Evidence::kPublic;  ///< that the rows are
   std::vector<FreeConstant> constants{};
   std::vector<StatedConstant> stated{};  ///< what the study takes as given
   std::vector<StudyRow> rows{};
@@ -54,7 +58,12 @@ struct FitStudy {
   std::size_t folds = 5;
   /// The search looks at that many rows, drawn once; errors are of all rows.
   std::size_t most_rows = 2000;
+  std::vector<KernelEvidence> stated_kernels{};  ///< timed elsewhere, behind what is stated
 };
+
+/// Kinds of kernels that the rows of studies time, sorted by name: how often, and in which studies.
+/// What is stated counts only for kinds that no study times.
+std::vector<KernelEvidence> evidence_of(const std::vector<FitStudy>& studies);
 
 struct StudyResult {
   std::string name{};

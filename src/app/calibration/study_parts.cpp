@@ -57,7 +57,8 @@ StudyRow trace_row(const StudyInput& input, const Operation& operation, const Tr
               },
           .measured = row.duration_us,
           .weight = row.duration_us,  // a long kernel matters more, and its time is known better
-          .group = fmt::format("{} {} {}", row.phase, row.op, operation.label)};
+          .group = fmt::format("{} {} {}", row.phase, row.op, operation.label),
+          .operation = operation.op};
 }
 
 }  // namespace pipecast

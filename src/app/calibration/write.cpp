@@ -13,6 +13,24 @@ namespace {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
+/// What a file need not say of a constant of public tables.
+std::string evidence(const Constant& constant) {
+  std::string out;
+  if (constant.kind != Evidence::kPublic) out += fmt::format("kind: {}, ", name_of(constant.kind));
+  if (constant.spread > 0) out += fmt::format("spread: {:.2g}, ", constant.spread);
+  return out;
+}
+
+std::string kernels_yaml(const std::vector<KernelEvidence>& kernels) {
+  if (kernels.empty()) return {};
+  std::string out = "kernels:  # whose times these constants rest on; others were never timed\n";
+  for (const KernelEvidence& kernel : kernels) {
+    out += fmt::format("  - {{ operation: {}, kind: {}, rows: {},\n      source: \"{}\" }}\n",
+                       kernel.operation, name_of(kernel.kind), kernel.rows, kernel.source);
+  }
+  return out;
+}
+
 std::string comment(const StudyResult& study) {
   std::string out = fmt::format("{} rows of {} shape{}, median error {}, p90 {}", study.rows,
                                 study.groups, study.groups == 1 ? "" : "s",
@@ -49,8 +67,8 @@ std::string calibration_yaml(FittedCalibration fitted, const std::string& comman
     const std::string origin =
         study == fitted.studies.end() ? "stated, not fitted here" : comment(*study);
     entries[named.name] = fmt::format(
-        "  # {}\n    {{ value: {:.4g}, low: {:.4g}, high: {:.4g},\n      source: \"{}\" }}\n",
-        origin, c.value, c.low, c.high, c.source);
+        "  # {}\n    {{ {}value: {:.4g}, low: {:.4g}, high: {:.4g},\n      source: \"{}\" }}\n",
+        origin, evidence(c), c.value, c.low, c.high, c.source);
   }
   std::string section;
   for (const auto& [name, text] : entries) {
@@ -58,7 +76,7 @@ std::string calibration_yaml(FittedCalibration fitted, const std::string& comman
     if (name.substr(0, dot) != section) out += fmt::format("{}:\n", section = name.substr(0, dot));
     out += fmt::format("  {}:{}", name.substr(dot + 1), text);
   }
-  return out;
+  return out + kernels_yaml(fitted.calibration.kernels);
 }
 
 }  // namespace pipecast

@@ -89,9 +89,10 @@ class Checker {
   }
 
   void check_calibration() const {
-    require(s_.calibration.gpu == s_.cluster.gpu.name, "calibration.gpu",
-            "the constants are of {}, the cluster's GPU is {}; to use them all the same, set "
+    require(s_.calibration.gpu == s_.cluster.gpu.name || s_.calibration.allow_device_mismatch,
             "calibration.gpu",
+            "the constants are of {}, the cluster's GPU is {}; expected the calibration of that "
+            "GPU, or `calibration: {{ allow_device_mismatch: true }}` to use these all the same",
             in_quotes(s_.calibration.gpu), in_quotes(s_.cluster.gpu.name));
   }
 

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/ops/kernel_cost.hpp"
-
 namespace pipecast {
 
 std::vector<NamedConstant> constants_of(CalibrationSpec& c) {
@@ -202,23 +200,6 @@ const std::vector<Resource>& resources() {
        }},
   };
   return kResources;
-}
-
-std::vector<Provenance> provenance_of(const Scenario& scenario) {
-  std::vector<Provenance> out;
-  const auto& kernels = Registry<KernelKind>::instance();
-  for (const std::string& name : kernels.names()) {
-    if (name == "ep_dispatch" || name == "ep_combine") continue;  // their links decide
-    out.push_back({name, "public", kernels.find(name).constant(scenario.calibration).source});
-  }
-  out.push_back({"ep_dispatch", "modelled",
-                 "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
-  out.push_back({"ep_combine", "modelled",
-                 "largest port load; link efficiency: " + scenario.calibration.link.nic.source});
-  out.push_back({"pipeline_transfer", "modelled", "message size over the NIC's bandwidth"});
-  out.push_back({"reduce_scatter", "modelled", "hierarchical ring, bytes over bandwidth"});
-  out.push_back({"all_gather", "modelled", "hierarchical ring, bytes over bandwidth"});
-  return out;
 }
 
 }  // namespace pipecast

@@ -32,7 +32,4 @@ struct Resource {
 };
 const std::vector<Resource>& resources();
 
-/// Where the cost of each kind of operation comes from.
-std::vector<Provenance> provenance_of(const Scenario& scenario);
-
 }  // namespace pipecast

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "app/forecast/assumptions.hpp"
+#include "app/forecast/provenance.hpp"
 #include "app/tables/routing_trace.hpp"
 #include "model/arithmetic/flops.hpp"
 #include "model/schedules/plan_schedule.hpp"
@@ -477,7 +478,7 @@ Forecast forecast(const Scenario& scenario, const ForecastOptions& options) {
   forecast_losses(scenario, main, routing, options, out);
   forecast_interval(scenario, main, routing, options, out);
   out.assumptions = assumptions_of(scenario, main.plan);
-  out.provenance = provenance_of(scenario);
+  out.provenance = provenance_of(scenario, main.plan);
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "app/forecast/provenance.hpp"
 #include "app/report/table.hpp"
 
 namespace pipecast {
@@ -195,6 +196,8 @@ void print_summary(const Scenario& scenario, const Forecast& forecast, Simulatio
   }
   fmt::print("{} assumptions in all; --json lists them with their ranges.\n",
              forecast.assumptions.size());
+  fmt::print("What the costs of operations rest on: {}; --json has their sources.\n",
+             provenance_text(forecast.provenance));
   fmt::print("Simulated in {:.2f} s, {} events, {:.0f} MB.\n", cost.wall_s,
              grouped(static_cast<double>(forecast.events)),
              static_cast<double>(cost.peak_rss_bytes) / 1e6);

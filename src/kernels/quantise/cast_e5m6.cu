@@ -33,11 +33,11 @@ __global__ void __launch_bounds__(kStreamingThreads, kBlocksPerSm)
   for (std::int64_t first =
            static_cast<std::int64_t>(block_index() * kWarps + warp_index()) * kEightsOfWarp;
        first < eights; first += step) {
-    uint4 in[kVectorsIn];
+    int4 in[kVectorsIn];
 #pragma unroll
     for (int i = 0; i < kVectorsIn; ++i) {
       const std::int64_t at = first + i * kWarpSize + lane;
-      in[i] = at < eights ? load_once(source + at * kEight) : make_uint4(0, 0, 0, 0);
+      in[i] = at < eights ? load_once(source + at * kEight) : make_int4(0, 0, 0, 0);
     }
 #pragma unroll
     for (int i = 0; i < kVectorsIn; ++i) {
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kStreamingThreads, kBlocksPerSm)
 
 int blocks_for(std::int64_t eights, int sms) {
   constexpr std::int64_t kTurn = static_cast<std::int64_t>(kWarps) * kEightsOfWarp;
-  return persistent_blocks((eights + kTurn - 1) / kTurn, sms, kBlocksPerSm);
+  return persistent_grid((eights + kTurn - 1) / kTurn, sms, kBlocksPerSm);
 }
 
 }  // namespace

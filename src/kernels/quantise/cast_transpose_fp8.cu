@@ -11,11 +11,17 @@ struct WeightedRows {
   Rows rows;
   const float* weight;
 
-  __device__ __forceinline__ uint4 eight(int row, int column) const {
-    EightFloats x = unpack(rows.eight(row, column));
-    const float factor = __ldg(weight + row);
+  struct Piece {
+    typename Rows::Piece piece;
+    float factor;
+  };
+  __device__ __forceinline__ Piece load(int row, int column) const {
+    return {rows.load(row, column), __ldg(weight + row)};
+  }
+  __device__ __forceinline__ int4 numbers(const Piece& piece) const {
+    EightFloats x = unpack(rows.numbers(piece.piece));
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) x.value[i] *= factor;
+    for (int i = 0; i < kEight; ++i) x.value[i] *= piece.factor;
     return pack(x);
   }
 };

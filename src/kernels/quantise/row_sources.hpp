@@ -1,6 +1,8 @@
 #pragma once
 
-/// Rows that a kernel reads as BF16, whether they were kept as BF16 or as E4M3 with scales.
+/// Rows that a kernel reads as BF16, whether they were kept as BF16 or as E4M3 with scales. A
+/// source has a Piece, which is what a thread loads of eight columns, `load` and, for when all
+/// loads are under way, `numbers`.
 #include "kernels/quantise/streaming.hpp"
 #include "kernels/quantise/tile_scale.hpp"
 
@@ -10,9 +12,11 @@ struct Bf16Rows {
   const Bf16* values;  // rows x columns
   int columns;
 
-  __device__ __forceinline__ uint4 eight(int row, int column) const {
+  using Piece = int4;
+  __device__ __forceinline__ Piece load(int row, int column) const {
     return load_once(values + static_cast<std::int64_t>(row) * columns + column);
   }
+  __device__ __forceinline__ int4 numbers(const Piece& piece) const { return piece; }
 };
 
 /// Rounded to BF16, as uncast_fp8 does.
@@ -23,11 +27,17 @@ struct ScaledRows {
   int rows;
   int columns;
 
-  __device__ __forceinline__ uint4 eight(int row, int column) const {
+  struct Piece {
+    uint2 codes;
+    float scale;
+  };
+  __device__ __forceinline__ Piece load(int row, int column) const {
     const int tiles = (columns + kScaleTile - 1) / kScaleTile;
-    const uint2 packed = load_eight(codes + static_cast<std::int64_t>(row) * columns + column);
-    return pack(
-        unpack(packed, __ldg(scales + scale_place(order, row, column / kScaleTile, rows, tiles))));
+    return {load_eight(codes + static_cast<std::int64_t>(row) * columns + column),
+            __ldg(scales + scale_place(order, row, column / kScaleTile, rows, tiles))};
+  }
+  __device__ __forceinline__ int4 numbers(const Piece& piece) const {
+    return pack(unpack(piece.codes, piece.scale));
   }
 };
 

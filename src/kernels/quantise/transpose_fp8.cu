@@ -134,7 +134,7 @@ void transpose_fp8(const TransposeFp8& p) {
                              ceil_quotient(p.columns, kScaleTile);
   if (tiles == 0) return;
   launch(transpose_fp8_kernel,
-         {persistent_blocks(checked_work(tiles, "transpose_fp8"), p.sms, kBlocksPerSm),
+         {persistent_grid(checked_work(tiles, "transpose_fp8"), p.sms, kBlocksPerSm),
           kStreamingThreads, sizeof(Shared)},
          p.codes, p.scales, p.transposed, p.transposed_scales, p.rows, p.columns);
 }
@@ -146,7 +146,7 @@ void transpose_scales(const TransposeScales& p) {
   if (squares == 0) return;
   constexpr int kSquaresPerSm = 8;
   launch(transpose_scales_kernel,
-         {persistent_blocks(checked_work(squares, "transpose_scales"), p.sms, kSquaresPerSm),
+         {persistent_grid(checked_work(squares, "transpose_scales"), p.sms, kSquaresPerSm),
           kStreamingThreads, sizeof(ScalesShared)},
          p.scales, p.transposed, p.rows, p.tiles);
 }

@@ -27,12 +27,12 @@ struct TransposedCodes {
 
 /// Eight rows of eight columns, BF16: what a thread holds of a tile.
 struct EightRows {
-  uint4 row[kEight];
+  int4 row[kEight];
 };
 
-__device__ __forceinline__ float column_of(const uint4& row, int column) {
-  const unsigned words[4] = {row.x, row.y, row.z, row.w};
-  const unsigned word = words[column / 2];
+__device__ __forceinline__ float column_of(const int4& row, int column) {
+  const int words[4] = {row.x, row.y, row.z, row.w};
+  const auto word = static_cast<unsigned>(words[column / 2]);
   return float_of(column % 2 == 0 ? word << 16 : word & 0xffff0000U);
 }
 
@@ -78,8 +78,8 @@ __device__ __forceinline__ void transpose_codes(TransposeShared& shared, const E
   }
 }
 
-/// The block's part of a cast with transposition. `source.eight(row, column)` gives eight BF16 of a
-/// row inside of the matrix.
+/// The block's part of a cast with transposition, from a source of rows as row_sources.hpp has
+/// them.
 template <class Source>
 __device__ __forceinline__ void cast_transpose(const Source& source, const TransposedCodes& out) {
   auto& shared = shared_memory<TransposeShared>();
@@ -90,12 +90,17 @@ __device__ __forceinline__ void cast_transpose(const Source& source, const Trans
     const int top = tile / across * kScaleTile;
     const int left = tile % across * kScaleTile;
     const int column = left + thread_index() % kTileLanes * kEight;
+    const int row = top + thread_index() / kTileLanes * kEight;
+    typename Source::Piece pieces[kEight];
+#pragma unroll
+    for (int i = 0; i < kEight; ++i) {
+      if (row + i < out.rows && column < out.columns) pieces[i] = source.load(row + i, column);
+    }
     EightRows x;
 #pragma unroll
     for (int i = 0; i < kEight; ++i) {
-      const int row = top + thread_index() / kTileLanes * kEight + i;
-      x.row[i] = make_uint4(0, 0, 0, 0);
-      if (row < out.rows && column < out.columns) x.row[i] = source.eight(row, column);
+      const bool inside = row + i < out.rows && column < out.columns;
+      x.row[i] = inside ? source.numbers(pieces[i]) : make_int4(0, 0, 0, 0);
     }
     scale_columns(shared, x,
                   out.scales + static_cast<std::int64_t>(tile / across) * out.columns + left,
@@ -106,14 +111,14 @@ __device__ __forceinline__ void cast_transpose(const Source& source, const Trans
     constexpr int kRowsAtOnce = kStreamingThreads / kSixteens;
 #pragma unroll
     for (int i = 0; i < kScaleTile / kRowsAtOnce; ++i) {
-      const int row = i * kRowsAtOnce + thread_index() / kSixteens;
+      const int turned = i * kRowsAtOnce + thread_index() / kSixteens;
       const int sixteen = thread_index() % kSixteens;
-      if (left + row >= out.columns) continue;
-      const int swizzle = row / kEight;
-      const uint4 both = *reinterpret_cast<const uint4*>(
-          &shared.codes[row * kTileLanes + 2 * (sixteen ^ swizzle / 2)]);
-      *reinterpret_cast<uint4*>(out.codes + (left + row) * stride + top + 2 * kEight * sixteen) =
-          swizzle % 2 == 0 ? both : make_uint4(both.z, both.w, both.x, both.y);
+      if (left + turned >= out.columns) continue;
+      const int swizzle = turned / kEight;
+      const int4 both = *reinterpret_cast<const int4*>(
+          &shared.codes[turned * kTileLanes + 2 * (sixteen ^ swizzle / 2)]);
+      *reinterpret_cast<int4*>(out.codes + (left + turned) * stride + top + 2 * kEight * sixteen) =
+          swizzle % 2 == 0 ? both : make_int4(both.z, both.w, both.x, both.y);
     }
     __syncthreads();  // before the next tile
   }
@@ -122,7 +127,7 @@ __device__ __forceinline__ void cast_transpose(const Source& source, const Trans
 inline int transpose_blocks(int rows, int columns, int sms, const char* kernel) {
   const std::int64_t tiles = static_cast<std::int64_t>(ceil_quotient(rows, kScaleTile)) *
                              ceil_quotient(columns, kScaleTile);
-  return persistent_blocks(checked_work(tiles, kernel), sms, kTransposeBlocksPerSm);
+  return persistent_grid(checked_work(tiles, kernel), sms, kTransposeBlocksPerSm);
 }
 
 }  // namespace pipecast::kernels

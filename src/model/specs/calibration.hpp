@@ -2,15 +2,57 @@
 /// measurements, and carries its plausible range; configs/calibration/ holds source and residual.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace pipecast {
+
+/// What a number rests on, best first.
+enum class Evidence : std::uint8_t {
+  kCalibrated,  ///< kernels that `pipecast calibrate` timed on the device that the file names
+  kPublic,      ///< published or traced times of kernels; the source says which
+  kModelled,    ///< no time of a kernel: a data sheet, an argument, another kind of kernel
+};
+
+/// The word in files and results.
+constexpr std::string_view name_of(Evidence evidence) {
+  switch (evidence) {
+    case Evidence::kCalibrated:
+      return "calibrated";
+    case Evidence::kPublic:
+      return "public";
+    case Evidence::kModelled:
+      return "modelled";
+  }
+  return "";
+}
 
 struct Constant {
   double value = 0;
   double low = 0;
   double high = 0;
   std::string source;
+  Evidence kind = Evidence::kPublic;
+  /// Of the times that decide it: the middle half of repetitions over their median, as a share.
+  /// 0: unknown.
+  double spread = 0;
+};
+
+/// Where and when `pipecast calibrate` measured; all empty for constants of public tables.
+struct DeviceStamp {
+  std::string name{};    ///< as the driver has it: "NVIDIA H100 80GB HBM3"
+  std::string driver{};  ///< its version
+  std::string date{};    ///< 2026-11-22
+};
+
+/// Times of one kind of kernel that the constants were fitted on.
+struct KernelEvidence {
+  std::string operation{};  ///< a name of `pipecast list operations`
+  Evidence kind = Evidence::kPublic;
+  int rows = 0;
+  std::string source{};
 };
 
 struct ClockConstants {
@@ -124,6 +166,10 @@ struct ContentionConstants {
 
 struct CalibrationSpec {
   std::string gpu;  ///< name of the GPU it was measured on
+  /// Whether a scenario may use the constants on a GPU of another name.
+  bool allow_device_mismatch = false;
+  DeviceStamp device{};
+  std::vector<KernelEvidence> kernels{};  ///< sorted by operation; others were never timed
   ClockConstants clock;
   ProductConstants product;
   AttentionConstants attention;

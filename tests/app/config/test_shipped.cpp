@@ -99,6 +99,29 @@ TEST_CASE("every shipped cluster can carry a scenario", "[config]") {
   }
 }
 
+TEST_CASE("another GPU's calibration is taken only where the scenario says so", "[config]") {
+  const std::filesystem::path tiny = shipped_scenario("tiny-moe-h100.yaml");
+  REQUIRE_THROWS_WITH(load_scenario(tiny, {"calibration.gpu=h800"}),
+                      Catch::Contains("calibration.gpu: the constants are of 'h800'"));
+  const Scenario allowed =
+      load_scenario(tiny, {"calibration.gpu=h800", "calibration.allow_device_mismatch=true"})
+          .scenario;
+  REQUIRE(allowed.calibration.gpu == "h800");
+  REQUIRE(allowed.cluster.gpu.name == "h100");
+}
+
+TEST_CASE("shipped calibrations say which kernels were timed, in order", "[config]") {
+  for (const auto& path : files_in("calibration")) {
+    CAPTURE(path);
+    const std::vector<KernelEvidence> kernels = load_calibration(path).kernels;
+    REQUIRE(kernels.size() > 30);
+    for (std::size_t i = 0; i < kernels.size(); ++i) {
+      REQUIRE(kernels[i].kind == Evidence::kPublic);  // nobody has calibrated a GPU for us
+      REQUIRE((i == 0 || kernels[i - 1].operation < kernels[i].operation));
+    }
+  }
+}
+
 TEST_CASE("PIPECAST_CONFIGS chooses another folder of shipped files", "[config]") {
   const auto built_in = config_directory();
   REQUIRE(std::filesystem::is_directory(built_in));

@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "app/config/sections/sections.hpp"
+#include "model/operations/operation_kinds.hpp"
 
 namespace pipecast::config {
 
@@ -20,13 +23,42 @@ void fraction(Fields& f, std::string_view key, Constant& c, std::string_view doc
   bounded(f, key, c, doc, kLeastFraction, 1);
 }
 
+std::vector<Choice<Evidence>> evidence_words() {
+  std::vector<Choice<Evidence>> out;
+  for (const Evidence evidence : {Evidence::kCalibrated, Evidence::kPublic, Evidence::kModelled}) {
+    out.push_back({name_of(evidence), evidence});
+  }
+  return out;
+}
+
 }  // namespace
+
+void describe(Fields& f, DeviceStamp& device) {
+  f.maybe("name", device.name, "of the device, as its driver has it");
+  f.maybe("driver", device.driver, "version of the driver");
+  f.maybe("date", device.date, "day of the measurement");
+}
+
+void describe(Fields& f, KernelEvidence& kernel) {
+  f.required("operation", kernel.operation, "kind of kernel: pipecast list operations");
+  f.choice("kind", kernel.kind, evidence_words(), "what its time rests on");
+  f.required("rows", kernel.rows, "times that constants were fitted on", at_least(1));
+  f.required("source", kernel.source, "where the times come from");
+  const auto& known = operation_kinds();
+  const auto named = [&](const OperationKind& kind) { return kind.name == kernel.operation; };
+  f.check(std::any_of(known.begin(), known.end(), named), "operation",
+          "{} is no operation; `pipecast list operations` names all", in_quotes(kernel.operation));
+}
 
 void describe(Fields& f, Constant& c) {
   f.required("value", c.value, "what forecasts use", at_least(0));
   f.required("low", c.low, "lower end of the plausible range", at_least(0));
   f.required("high", c.high, "upper end of the plausible range", at_least(0));
   f.required("source", c.source, "where the number comes from");
+  f.optional_choice("kind", c.kind, evidence_words(), "what the number rests on");
+  f.maybe("spread", c.spread,
+          "middle half of the repetitions of the times behind it over their median; 0: unknown",
+          at_least(0));
   f.check(c.low <= c.value, "value", "{} is below low = {}", c.value, c.low);
   f.check(c.value <= c.high, "value", "{} is above high = {}", c.value, c.high);
 }
@@ -201,6 +233,10 @@ void describe(Fields& f, ContentionConstants& contention) {
 
 void describe(Fields& f, CalibrationSpec& calibration) {
   f.required("gpu", calibration.gpu, "name of the GPU that it was measured on");
+  f.optional("allow_device_mismatch", calibration.allow_device_mismatch,
+             "whether a cluster of another GPU may use these constants");
+  f.maybe("device", calibration.device, "what `pipecast calibrate` measured, and when");
+  f.maybe("kernels", calibration.kernels, "kernels whose times the constants rest on");
   f.required("clock", calibration.clock, "SM clock under load");
   f.required("product", calibration.product, "matrix products");
   f.required("attention", calibration.attention, "attention kernels");

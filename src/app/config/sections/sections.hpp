@@ -38,6 +38,8 @@ void describe(Fields& f, RoutingSpec& routing);
 
 void describe(Fields& f, VariationSpec& variation);
 
+void describe(Fields& f, DeviceStamp& device);
+void describe(Fields& f, KernelEvidence& kernel);
 void describe(Fields& f, Constant& constant);
 void describe(Fields& f, AttentionConstants& attention);
 void describe(Fields& f, LinkEfficiency& link);
