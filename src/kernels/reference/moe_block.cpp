@@ -120,6 +120,21 @@ void shared_backward(const MoeBlockWeights& weights, const MoeBlockActivations& 
   of_normed += arithmetic.input_gradient(kSharedGateUp, of_gate_up, weights.shared_gate_up);
 }
 
+MoeBlockActivations as_cached(MoeBlockActivations kept, const LayerArithmetic& arithmetic) {
+  const auto cache = [&](LayerTensor which, Matrix& tensor) {
+    tensor = arithmetic.cached(which, tensor);
+  };
+  cache(kAttentionSum, kept.input);
+  cache(kMlpNormed, kept.normed);
+  cache(kDispatched, kept.dispatched);
+  cache(kExpertGateAndUp, kept.expert_gate_up);
+  kept.expert_hidden = arithmetic.keep(kExpertHidden, swiglu_forward(kept.expert_gate_up));
+  cache(kExpertOutput, kept.expert_output);
+  cache(kSharedGateAndUp, kept.shared_gate_up);
+  kept.shared_hidden = arithmetic.keep(kSharedHidden, swiglu_forward(kept.shared_gate_up));
+  return kept;
+}
+
 }  // namespace
 
 MoeBlockActivations moe_block_forward(const MoeBlockShape& shape, const MoeBlockWeights& weights,
@@ -159,11 +174,11 @@ MoeBlockActivations moe_block_forward(const MoeBlockShape& shape, const MoeBlock
 }
 
 MoeBlockGradients moe_block_backward(const MoeBlockShape& shape, const MoeBlockWeights& weights,
-                                     const MoeBlockActivations& activations,
-                                     const Matrix& output_gradient,
+                                     const MoeBlockActivations& kept, const Matrix& output_gradient,
                                      const LayerArithmetic& arithmetic) {
   check(shape, weights);
-  require_extents("output gradient", output_gradient, activations.input.rows(), shape.hidden);
+  require_extents("output gradient", output_gradient, kept.input.rows(), shape.hidden);
+  const MoeBlockActivations activations = as_cached(kept, arithmetic);
   MoeBlockGradients out;
   out.weights.gate_bias = Vector::Zero(shape.gate.experts);
   Matrix of_normed = Matrix::Zero(activations.normed.rows(), activations.normed.cols());

@@ -231,6 +231,16 @@ inline int __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask
 inline int __all_sync(unsigned mask, bool predicate) {
   return __ballot_sync(mask, predicate) == mask;
 }
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value) {
+  const std::uint64_t* words = pipecast::kernels::emulation::warp_exchange(mask, value);
+  unsigned largest = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    if ((mask >> lane & 1U) != 0 && words[lane] > largest) {
+      largest = static_cast<unsigned>(words[lane]);
+    }
+  }
+  return largest;
+}
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline int __clz(int bits) { return bits == 0 ? 32 : __builtin_clz(static_cast<unsigned>(bits)); }
