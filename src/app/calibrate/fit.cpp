@@ -25,6 +25,9 @@ struct Family {
 std::vector<FreeConstant> clock_constants() {
   return {{"clock.training_ghz", {.start = 1.75, .low = 1, .high = 1.98}}};
 }
+std::vector<FreeConstant> launch_gap_constants() {
+  return {microseconds("latency.launch_gap_us", 2, 20)};
+}
 std::vector<FreeConstant> nvlink_constants() { return {fraction("link.nvlink", 0.7)}; }
 
 std::vector<FreeConstant> own_product_constants() {
@@ -39,18 +42,19 @@ std::vector<FreeConstant> own_product_constants() {
   return out;
 }
 
-std::vector<FreeConstant> own_memory_constants() {
-  std::vector<FreeConstant> out = memory_constants();
-  out.push_back(microseconds("latency.launch_gap_us", 2, 20));
+std::vector<FreeConstant> own_attention_constants() {
+  std::vector<FreeConstant> out = attention_constants();
+  out.push_back({"attention.backward_exposed", {.start = 0.8, .low = 0.01, .high = 10}});
   return out;
 }
 
 /// In the order of their dependence: all take the launch and the clock of those before.
 const std::vector<Family>& families() {
   static const std::vector<Family> kFamilies = {
-      {MeasuredFamily::kMemory, "kernels that move memory", own_memory_constants},
+      {MeasuredFamily::kMemory, "kernels that move memory", memory_constants},
+      {MeasuredFamily::kLaunchGap, "launch gap", launch_gap_constants},
       {MeasuredFamily::kProducts, "products", own_product_constants},
-      {MeasuredFamily::kAttention, "attention", attention_constants},
+      {MeasuredFamily::kAttention, "attention", own_attention_constants},
       {MeasuredFamily::kClock, "clock of training", clock_constants},
       {MeasuredFamily::kNvlink, "NVLink", nvlink_constants},
       {MeasuredFamily::kExchange, "exchange kernels", exchange_constants},

@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "model/arithmetic/parameters.hpp"
+#include "model/operations/attention_shapes.hpp"
 #include "model/ops/training.hpp"
 
 namespace pipecast {
@@ -58,7 +59,10 @@ class Planner {
     std::set<int> seen;
     for (const int sms : {all, all - communication, communication}) {
       if (sms <= 0 || !seen.insert(sms).second) continue;
-      for (const Operation& operation : step) add(operation, sms);
+      for (const Operation& operation : step) {
+        add(operation, sms);
+        for (const int part : {2, 4}) add_shorter(operation, part, sms);
+      }
     }
     return std::move(out_);
   }
@@ -83,6 +87,20 @@ class Planner {
     used += (used.empty() ? "" : ", ") + next.used;
   }
 
+  /// Attention has one shape in a step; what it costs per launch and per tile shows in shorter
+  /// ones.
+  void add_shorter(const Operation& operation, int part, int sms) {
+    if (family_of(operation) != MeasuredFamily::kAttention) return;
+    const std::int64_t queries = operation.attention.queries / part;
+    if (queries == 0) return;
+    AttentionShape shape = operation.attention;
+    shape.queries = shape.keys = queries;
+    Operation shorter = operation.op == "attention_bwd" ? attention_backward_operation(shape)
+                                                        : attention_forward_operation(shape);
+    shorter.label = "a shorter sequence";
+    add(shorter, sms);
+  }
+
   PlannedMeasurement& add_probe(std::string_view name, std::vector<NamedExtent> extents,
                                 MeasuredFamily family,
                                 std::function<double(const CalibrationSpec&)> predict) {
@@ -100,7 +118,7 @@ class Planner {
     add_probe(kEmptyKernel, {}, MeasuredFamily::kMemory,
               [](const CalibrationSpec& c) { return c.latency.kernel_us.value; });
     // Each of a chain takes what an empty kernel takes, and the gap to the next.
-    add_probe(kLaunchChain, {}, MeasuredFamily::kMemory, [](const CalibrationSpec& c) {
+    add_probe(kLaunchChain, {}, MeasuredFamily::kLaunchGap, [](const CalibrationSpec& c) {
       return c.latency.kernel_us.value + c.latency.launch_gap_us.value;
     });
   }
@@ -152,7 +170,7 @@ class Planner {
     }
   }
 
-  /// As a training step launches them, largest kinds of work first within a layer's order.
+  /// As a training step launches them, without those that have nothing to do.
   [[nodiscard]] std::vector<Operation> distinct_operations() const {
     const PlanSpec& plan = main_phase(scenario_.recipe).plan;
     constexpr std::int64_t kMostParameters = std::int64_t{1} << 28;  // 5 GB of optimizer state
@@ -163,7 +181,7 @@ class Planner {
     for (const Operation& operation : step_operations(
              scenario_, plan, std::clamp<std::int64_t>(mean_shard, 1, kMostParameters))) {
       const Operation kernel = training.kernel_of(operation);
-      if (kernel.m > 0 && kernel.n > 0) out.push_back(kernel);
+      if ((kernel.read + kernel.written).count() > 0) out.push_back(kernel);
     }
     return out;
   }

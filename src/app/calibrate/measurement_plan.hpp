@@ -17,8 +17,9 @@ namespace pipecast {
 enum class MeasuredFamily : std::uint8_t {
   kProducts,
   kAttention,
-  kMemory,  ///< kernels that move memory, copies, launches
-  kClock,   ///< that the chip holds under lasting load
+  kMemory,     ///< kernels that move memory, copies, an empty kernel
+  kLaunchGap,  ///< what a kernel waits for after the one before it
+  kClock,      ///< that the chip holds under lasting load
   kNvlink,
   kExchange,  ///< dispatch and combine
   kMachine,   ///< shown beside the GPU's description; no constant of a calibration
