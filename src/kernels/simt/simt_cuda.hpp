@@ -63,6 +63,12 @@ __device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+__device__ __forceinline__ float exp2_fast(float value) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
+  return result;
+}
+
 /// Sixteen bytes read once: past the L1, with 256 bytes fetched into the L2.
 __device__ __forceinline__ int4 load_streaming(const int4* pointer) {
   int4 value;

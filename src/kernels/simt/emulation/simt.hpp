@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <tuple>
 
 #include "kernels/simt/device_error.hpp"
@@ -158,6 +159,11 @@ inline std::uint32_t shared_address(const void* pointer) {
 inline void named_barrier_sync(int id, int threads) { emulation::block_barrier(id, threads, true); }
 inline void named_barrier_arrive(int id, int threads) {
   emulation::block_barrier(id, threads, false);
+}
+
+inline float exp2_fast(float value) {
+  const float power = std::exp2(value);
+  return power < std::numeric_limits<float>::min() ? 0.0F : power;
 }
 
 inline int4 load_streaming(const int4* pointer) { return *pointer; }
