@@ -69,7 +69,6 @@ __device__ __forceinline__ void produce(Shared<Kind::kColumns>& shared, const Ma
   RingPosition<Memory::kStages> position;
   Tile tile;
   for (int index = block_index(); tiles.find(index, &tile); index += grid_size()) {
-    if (tile.group < 0) continue;
     // Groups of B follow each other along its rows, which are K where it lies transposed.
     const int b_first = tile.column + (Kind::kB == Major::kK ? tile.group * n : 0);
     const int b_k = Kind::kB == Major::kK ? 0 : tile.group * depth;
@@ -91,7 +90,6 @@ __device__ __forceinline__ void consume(Shared<Kind::kColumns>& shared, const Ma
   RingPosition<Shared<kColumns>::kStages> position;
   Tile tile;
   for (int index = block_index(); tiles.find(index, &tile); index += grid_size()) {
-    if (tile.group < 0) continue;
     float sums[kColumns / 2];
     int before = 0;  // the stage that the products still in flight read, beside the newest
     for (int k = 0; k < depth; k += kDepth) {
@@ -195,12 +193,12 @@ void launch_dense(const Operands<Result>& p, int columns) {
 }
 
 template <Major kB>
-void launch_contiguous(const Operands<Bf16>& p, int columns, const int* block_expert) {
-  const ContiguousTiles tiles{{p.m, p.n, kRows, columns}, block_expert};
+void launch_contiguous(const Operands<Bf16>& p, int columns, const int* offsets) {
+  const ContiguousTiles tiles{{p.m, p.n, kRows, columns}, p.groups, offsets};
   if (columns == kWide) {
-    launch_over<Form<Major::kK, kB, Bf16, kWide>>(p, tiles.all.count(), tiles);
+    launch_over<Form<Major::kK, kB, Bf16, kWide>>(p, tiles.room.count(), tiles);
   } else {
-    launch_over<Form<Major::kK, kB, Bf16, kNarrow>>(p, tiles.all.count(), tiles);
+    launch_over<Form<Major::kK, kB, Bf16, kNarrow>>(p, tiles.room.count(), tiles);
   }
 }
 
@@ -287,9 +285,9 @@ void grouped_gemm_bf16(const ContiguousBf16Gemm& p) {
   const Operands<Bf16> operands{p.a, p.b, p.d, false, p.m, p.n, p.k, p.experts, p.sms};
   const int columns = chosen_columns(p.m, p.n, p.sms, p.block_n);
   if (p.b_transposed) {
-    launch_contiguous<Major::kMN>(operands, columns, p.block_expert);
+    launch_contiguous<Major::kMN>(operands, columns, p.offsets);
   } else {
-    launch_contiguous<Major::kK>(operands, columns, p.block_expert);
+    launch_contiguous<Major::kK>(operands, columns, p.offsets);
   }
 }
 

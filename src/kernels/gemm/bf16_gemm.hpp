@@ -56,17 +56,18 @@ void gate_gemm_dgrad(const GateGemm& gate, const Bf16* dscores, const Bf16* w, B
 /// dw[experts, hidden] += dscores[tokens, experts]^T * x[tokens, hidden].
 void gate_gemm_wgrad(const GateGemm& gate, const Bf16* dscores, const Bf16* x, float* dw);
 
-/// One product per expert, of rows sorted by expert and padded: rows of 128 i to 128 i + 127 all
-/// belong to expert block_expert[i], or to none (negative), and then are not written. m is a
-/// multiple of 128, zero too; k is one of 64 where B lies transposed.
+/// One product per expert, of rows sorted by expert: those of expert e are offsets[e] to
+/// offsets[e + 1], each a multiple of 128 from 0 on (first_row of routing/permute.hpp). Rows past
+/// the last expert's are not written. m is a multiple of 128; k is one of 64 where B lies
+/// transposed.
 struct ContiguousBf16Gemm {
   const Bf16* a;  // m x k
   const Bf16* b;  // experts x n x k, or experts x k x n
   bool b_transposed;
-  const int* block_expert;  // m / 128
-  Bf16* d;                  // m x n
+  const int* offsets;  // experts + 1
+  Bf16* d;             // m x n
   int experts;
-  int m;
+  int m;  // rows of all experts, or room for more
   int n;
   int k;
   int sms;

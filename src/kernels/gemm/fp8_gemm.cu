@@ -35,7 +35,6 @@ __device__ __forceinline__ void produce(Shared<kConsumers>& shared, const Tensor
   RingPosition<Memory::kStages> position;
   Tile tile;
   for (int index = block_index(); tiles.find(index, &tile); index += grid_size()) {
-    if (tile.group < 0) continue;
     const int b_row = tile.group * extents.n + tile.column;
     for (int k = 0; k < extents.k; k += kFp8Depth) {
       Mbarrier* full = position.claim(shared.ring, Memory::kStageBytes);
@@ -81,7 +80,6 @@ __device__ __forceinline__ void consume(Shared<kConsumers>& shared, const Tensor
   RingPosition<Shared<kConsumers>::kStages> position;
   Tile tile;
   for (int index = block_index(); tiles.find(index, &tile); index += grid_size()) {
-    if (tile.group < 0) continue;
     const int b_block = tile.group * blocks_of(extents.n, kFp8Columns) + tile.column / kFp8Columns;
     const ScaleReader scales(a_scale, b_scale + static_cast<std::int64_t>(b_block) * blocks,
                              extents.m, tile.row + own_row());
@@ -202,8 +200,8 @@ void grouped_gemm_fp8(const ContiguousFp8Gemm& p) {
     throw DeviceError("rows of a grouped product are padded to 128 per expert");
   }
   if (p.m == 0) return;
-  const ContiguousTiles tiles{{p.m, p.n, kTall, kFp8Columns}, p.block_expert};
-  launch_over<2>(operands, tiles.all.count(), tiles);
+  const ContiguousTiles tiles{{p.m, p.n, kTall, kFp8Columns}, p.experts, p.offsets};
+  launch_over<2>(operands, tiles.room.count(), tiles);
 }
 
 void grouped_gemm_fp8(const MaskedFp8Gemm& p) {

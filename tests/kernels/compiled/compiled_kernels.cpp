@@ -171,6 +171,17 @@ std::vector<CompiledKernel> compiled_kernels(const fs::path& folder, const fs::p
   return all;
 }
 
+std::string compiler_version(const fs::path& folder) {
+  static const std::regex kVersion(R"(release [\d.]+, V([\d.]+))");
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() != ".ptx") continue;
+    const std::string ptx = read(entry.path());
+    std::smatch match;
+    if (std::regex_search(ptx, match, kVersion)) return match[1];
+  }
+  throw std::runtime_error("no PTX file states its compiler in " + folder.string());
+}
+
 std::vector<std::string> serialised_products(const fs::path& logs) {
   std::vector<std::string> found;
   for_each_log(logs, [&](const fs::path& log) {
