@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "kernels/pointwise/fp32_lists.hpp"
+#include "kernels/activation/fp32_lists.hpp"
 #include "kernels/simt/device_error.hpp"
 #include "run.hpp"
 

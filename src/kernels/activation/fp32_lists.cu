@@ -1,4 +1,4 @@
-#include "kernels/pointwise/fp32_lists.hpp"
+#include "kernels/activation/fp32_lists.hpp"
 #include "kernels/quantise/streaming.hpp"
 
 namespace pipecast::kernels {
