@@ -287,8 +287,8 @@ struct MtpInputs {
         hidden(as_bf16(normal_values(extent(rows, width), 1))),
         embedding(as_bf16(normal_values(extent(rows, width), 2, 0.02F))),
         slopes(as_bf16(normal_values(extent(rows, 2 * width), 5))),
-        hidden_weight(normal_values(extent(1, width), 3)),
-        embedding_weight(normal_values(extent(1, width), 4)) {}
+        hidden_weight(as_bf16(normal_values(extent(1, width), 3))),
+        embedding_weight(as_bf16(normal_values(extent(1, width), 4))) {}
 
   void run_backward() {
     Buffer<float> partial(extent(mtp_partial_rows(0), columns));
@@ -319,8 +319,8 @@ struct MtpInputs {
   Buffer<Bf16> hidden;
   Buffer<Bf16> embedding;
   Buffer<Bf16> slopes;
-  Buffer<float> hidden_weight;
-  Buffer<float> embedding_weight;
+  Buffer<Bf16> hidden_weight;
+  Buffer<Bf16> embedding_weight;
   Buffer<Bf16> hidden_grad;
   Buffer<Bf16> embedding_row_grad;
   Buffer<float> hidden_weight_grad;
@@ -329,7 +329,7 @@ struct MtpInputs {
 
 constexpr double kNormEpsilon = static_cast<double>(MtpInputs::kEpsilon);
 
-Vector as_vector(const Buffer<float>& values) {
+Vector as_vector(const Buffer<Bf16>& values) {
   return as_matrix(values, static_cast<std::int64_t>(values.size()), 1).col(0);
 }
 
