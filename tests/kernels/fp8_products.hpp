@@ -9,6 +9,7 @@
 #include "kernels/memory/buffer.hpp"
 #include "kernels/numbers/fp8.hpp"
 #include "kernels/numbers/tensor_core.hpp"
+#include "kernels/reference/gemm.hpp"
 #include "run.hpp"
 
 namespace pipecast::kernels::testing {
@@ -20,7 +21,33 @@ inline std::size_t area(int rows, int columns) {
 }
 inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-/// `count` powers of two and a half between, as scales of different rows and blocks: 2^-8 to 2^-5.
+/// A matrix of what `at(row, column)` says.
+template <class At>
+reference::Matrix matrix_of(int rows, int columns, const At& at) {
+  reference::Matrix matrix(rows, columns);
+  for (int row = 0; row < rows; ++row) {
+    for (int column = 0; column < columns; ++column) {
+      matrix(row, column) = static_cast<double>(at(row, column));
+    }
+  }
+  return matrix;
+}
+
+/// Codes of a row-major operand without their scales.
+inline reference::Matrix codes_of(const Buffer<E4m3>& codes, int rows, int columns) {
+  return matrix_of(rows, columns, [&](int row, int column) {
+    return to_float(codes[area(row, columns) + static_cast<std::size_t>(column)]);
+  });
+}
+
+/// Scales that lie by block of K, then by row, as a matrix of rows by blocks.
+inline reference::Matrix scales_by_block(const Buffer<float>& scales, int rows, int blocks) {
+  return matrix_of(rows, blocks, [&](int row, int block) {
+    return scales[area(block, rows) + static_cast<std::size_t>(row)];
+  });
+}
+
+/// Scales that differ from row to row and from block to block, between 2^-8 and 2^-5.
 inline Buffer<float> random_scales(std::size_t count, std::uint64_t seed) {
   std::mt19937_64 generator(seed);
   std::uniform_real_distribution<float> exponent(-8.0F, -5.0F);
@@ -78,15 +105,16 @@ float promoted_sum(const UnpackedRow& a, const UnpackedRow& b, const Scale& scal
   return sum;
 }
 
-/// A value and how far from it a result in FP8 with promotion may be.
+/// A value and how far from it a result may be.
 struct Bounded {
   double value = 0;
   double bound = 0;
 };
 
-/// The same sum in FP64. The bound: in a step of 32 products, each of them and the accumulator lose
-/// less than 2^-13 of the largest among them, and their sum less than 2^-13 of itself; a promotion
-/// rounds the scale, the product and the sum, 2^-24 each.
+/// The same sum in FP64 with a bound on what FP8 with promotion makes of it. In a step of 32
+/// products, each of them and the accumulator lose less than 2^-13 of the largest among them, and
+/// their sum less than 2^-13 of itself; a promotion rounds the scale, the product and the sum,
+/// 2^-24 each.
 template <class Scale>
 Bounded exact_sum(const UnpackedRow& a, const UnpackedRow& b, const Scale& scale) {
   constexpr double kSmallestNormal = 0x1p-6;  // subnormals are aligned as if they had its exponent

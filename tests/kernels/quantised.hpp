@@ -8,13 +8,9 @@
 #include <vector>
 
 #include "kernels/quantise/tile_scale.hpp"
-#include "run.hpp"
+#include "rows.hpp"
 
 namespace pipecast::kernels::testing {
-
-inline std::size_t extent(int rows, int columns) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns);
-}
 
 /// Numbers of very different size from row to row, zeros among them.
 inline std::vector<float> uneven_values(int rows, int columns, std::uint64_t seed) {

@@ -1,4 +1,5 @@
 #include "kernels/gemm/fp8_gemm.hpp"
+#include "kernels/gemm/fp8_step.hpp"
 #include "kernels/gemm/result_boxes.hpp"
 #include "kernels/gemm/ring.hpp"
 #include "kernels/gemm/tiles.hpp"
@@ -7,19 +8,15 @@
 namespace pipecast::kernels {
 namespace {
 
-constexpr int kDepth = 128;    // of a step along K, and of what one scale covers
-constexpr int kColumns = 128;  // of a tile: those that share B's scale
-constexpr int kInstructionDepth = 32;
-
 /// Shared memory of a block whose tiles have 64 rows for each consumer warpgroup.
 template <int kConsumers>
 struct Shared {
   static constexpr int kRows = kConsumers * kWarpgroupRows;
-  static constexpr int kStageBytes = (kRows + kColumns) * kDepth;
+  static constexpr int kStageBytes = (kRows + kFp8Columns) * kFp8Depth;
   static constexpr int kStages =
       stages_that_fit(kStageBytes, kConsumers* static_cast<int>(sizeof(ResultBoxes)));
-  E4m3 a[kStages][kRows * kDepth];
-  E4m3 b[kStages][kColumns * kDepth];
+  E4m3 a[kStages][kRows * kFp8Depth];
+  E4m3 b[kStages][kFp8Columns * kFp8Depth];
   ResultBoxes results[kConsumers];
   Ring<kStages> ring;
 };
@@ -38,9 +35,8 @@ __device__ __forceinline__ void produce(Shared<kConsumers>& shared, const Tensor
   RingPosition<Memory::kStages> position;
   Tile tile;
   for (int index = block_index(); tiles.find(index, &tile); index += grid_size()) {
-    if (tile.group < 0) continue;
     const int b_row = tile.group * extents.n + tile.column;
-    for (int k = 0; k < extents.k; k += kDepth) {
+    for (int k = 0; k < extents.k; k += kFp8Depth) {
       Mbarrier* full = position.claim(shared.ring, Memory::kStageBytes);
       tma_load(shared.a[position.stage], a, k, tile.row, full);
       tma_load(shared.b[position.stage], b, k, b_row, full);
@@ -80,42 +76,29 @@ __device__ __forceinline__ void consume(Shared<kConsumers>& shared, const Tensor
                                         const float* a_scale, const float* b_scale,
                                         const Extents& extents, Tiles tiles) {
   const int group = warpgroup_index();
-  const int lane = lane_index();
-  const int blocks = blocks_of(extents.k, kDepth);
+  const int blocks = blocks_of(extents.k, kFp8Depth);
   RingPosition<Shared<kConsumers>::kStages> position;
   Tile tile;
   for (int index = block_index(); tiles.find(index, &tile); index += grid_size()) {
-    if (tile.group < 0) continue;
-    const int first_row = tile.row + group * kWarpgroupRows;
-    // The first of this thread's two rows, as hopper.hpp lays accumulators out.
-    const int row = first_row + warp_index() % 4 * 16 + lane / 4;
-    const int b_block = tile.group * blocks_of(extents.n, kColumns) + tile.column / kColumns;
+    const int b_block = tile.group * blocks_of(extents.n, kFp8Columns) + tile.column / kFp8Columns;
     const ScaleReader scales(a_scale, b_scale + static_cast<std::int64_t>(b_block) * blocks,
-                             extents.m, row);
-    float sums[kColumns / 2];
-    float parts[kColumns / 2];
+                             extents.m, tile.row + own_row());
+    float sums[kFp8Columns / 2];
+    float parts[kFp8Columns / 2];
 #pragma unroll
-    for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0F;
+    for (int i = 0; i < kFp8Columns / 2; ++i) sums[i] = 0.0F;
     Scales next = scales.at(0);
     for (int block = 0; block < blocks; ++block) {
       const Scales now = next;
       if (block + 1 < blocks) next = scales.at(block + 1);
       position.wait_full(shared.ring);
-      wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < kDepth; k += kInstructionDepth) {
-        wgmma_e4m3<kColumns>(
-            parts, k_major(shared.a[position.stage] + group * kWarpgroupRows * kDepth + k),
-            k_major(shared.b[position.stage] + k), k != 0);
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      if (lane == 0) mbarrier_arrive(&shared.ring.empty[position.stage]);
+      multiply_step(parts, shared.a[position.stage], shared.b[position.stage]);
+      if (lane_index() == 0) mbarrier_arrive(&shared.ring.empty[position.stage]);
       position.step();
       const float upper = now.upper * now.columns;
       const float lower = now.lower * now.columns;
 #pragma unroll
-      for (int i = 0; i < kColumns / 2; i += 4) {
+      for (int i = 0; i < kFp8Columns / 2; i += 4) {
         sums[i] = fmaf(parts[i], upper, sums[i]);
         sums[i + 1] = fmaf(parts[i + 1], upper, sums[i + 1]);
         sums[i + 2] = fmaf(parts[i + 2], lower, sums[i + 2]);
@@ -123,7 +106,8 @@ __device__ __forceinline__ void consume(Shared<kConsumers>& shared, const Tensor
       }
     }
     if (group * kWarpgroupRows < tile.rows) {
-      store_rows<Bf16, kColumns>(shared.results[group], d, sums, first_row, tile.column, false);
+      store_rows<Bf16, kFp8Columns>(shared.results[group], d, sums,
+                                    tile.row + group * kWarpgroupRows, tile.column, false);
     }
   }
   finish_stores();
@@ -164,10 +148,10 @@ void launch_over(const Operands& p, int tile_count, const Tiles& tiles) {
   using Memory = Shared<kConsumers>;
   const auto [m, n, k] = p.extents;
   const TensorMap a =
-      make_tensor_map({p.a, Element::kByte, m, k, k, Memory::kRows, kDepth, Swizzle::k128Bytes});
+      make_tensor_map({p.a, Element::kByte, m, k, k, Memory::kRows, kFp8Depth, Swizzle::k128Bytes});
   const std::int64_t b_rows = static_cast<std::int64_t>(p.groups) * n;
-  const TensorMap b =
-      make_tensor_map({p.b, Element::kByte, b_rows, k, k, kColumns, kDepth, Swizzle::k128Bytes});
+  const TensorMap b = make_tensor_map(
+      {p.b, Element::kByte, b_rows, k, k, kFp8Columns, kFp8Depth, Swizzle::k128Bytes});
   launch(gemm_fp8_kernel<kConsumers, Tiles>,
          {persistent_blocks(tile_count, p.sms), (kConsumers + 1) * kWarpgroupSize, sizeof(Memory)},
          a, b, make_tensor_map(result_window(p.d, m, n)), p.a_scale, p.b_scale, p.extents, tiles);
@@ -190,7 +174,7 @@ int chosen_rows(const Fp8Gemm& p) {
   if (p.block_m != 0) return p.block_m;
   const int sms = p.sms > 0 ? p.sms : device_sms();
   const auto rounds = [&](int rows) {
-    return blocks_of(DenseTiles{p.m, p.n, rows, kColumns}.count(), sms);
+    return blocks_of(DenseTiles{p.m, p.n, rows, kFp8Columns}.count(), sms);
   };
   return p.m <= kWarpgroupRows || rounds(kWarpgroupRows) < rounds(kTall) ? kWarpgroupRows : kTall;
 }
@@ -201,7 +185,7 @@ void gemm_fp8(const Fp8Gemm& p) {
   const Operands operands{p.a, p.b, p.a_scale, p.b_scale, p.d, {p.m, p.n, p.k}, 1, p.sms};
   check(operands.extents, operands.groups, p.block_m);
   if (p.m == 0) return;
-  const DenseTiles tiles{p.m, p.n, chosen_rows(p), kColumns};
+  const DenseTiles tiles{p.m, p.n, chosen_rows(p), kFp8Columns};
   if (tiles.tile_rows == kTall) {
     launch_over<2>(operands, tiles.count(), tiles);
   } else {
@@ -216,8 +200,8 @@ void grouped_gemm_fp8(const ContiguousFp8Gemm& p) {
     throw DeviceError("rows of a grouped product are padded to 128 per expert");
   }
   if (p.m == 0) return;
-  const ContiguousTiles tiles{{p.m, p.n, kTall, kColumns}, p.block_expert};
-  launch_over<2>(operands, tiles.all.count(), tiles);
+  const ContiguousTiles tiles{{p.m, p.n, kTall, kFp8Columns}, p.experts, p.offsets};
+  launch_over<2>(operands, tiles.room.count(), tiles);
 }
 
 void grouped_gemm_fp8(const MaskedFp8Gemm& p) {
@@ -229,7 +213,7 @@ void grouped_gemm_fp8(const MaskedFp8Gemm& p) {
   }
   if (p.capacity == 0) return;
   const int rows = p.block_m != 0 ? p.block_m : kTall;
-  const MaskedTiles tiles{{p.capacity, p.n, rows, kColumns}, p.experts, p.counts};
+  const MaskedTiles tiles{{p.capacity, p.n, rows, kFp8Columns}, p.experts, p.counts};
   const int most = p.experts * tiles.room.count();
   if (rows == kTall) {
     launch_over<2>(operands, most, tiles);

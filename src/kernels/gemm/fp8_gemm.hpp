@@ -27,18 +27,18 @@ struct Fp8Gemm {
 /// @throws DeviceError on extents outside of those above, or a failed launch
 void gemm_fp8(const Fp8Gemm& problem);
 
-/// One such product per expert, of rows sorted by expert and padded: rows of 128 i to 128 i + 127
-/// all belong to expert block_expert[i], or to none (negative), and then are not written. m is a
-/// multiple of 128, zero too.
+/// One such product per expert, of rows sorted by expert: those of expert e are offsets[e] to
+/// offsets[e + 1], each a multiple of 128 from 0 on (first_row of routing/permute.hpp). Rows past
+/// the last expert's are not written. m is a multiple of 128.
 struct ContiguousFp8Gemm {
-  const E4m3* a;            // m x k
-  const E4m3* b;            // experts x n x k
-  const float* a_scale;     // ceil(k / 128) x m
-  const float* b_scale;     // experts x ceil(n / 128) x ceil(k / 128)
-  const int* block_expert;  // m / 128
-  Bf16* d;                  // m x n
+  const E4m3* a;         // m x k
+  const E4m3* b;         // experts x n x k
+  const float* a_scale;  // ceil(k / 128) x m
+  const float* b_scale;  // experts x ceil(n / 128) x ceil(k / 128)
+  const int* offsets;    // experts + 1
+  Bf16* d;               // m x n
   int experts;
-  int m;
+  int m;  // rows of all experts, or room for more
   int n;
   int k;
   int sms;

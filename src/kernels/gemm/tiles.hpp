@@ -10,7 +10,7 @@ namespace pipecast::kernels {
 struct Tile {
   int row = 0;     // its first, over the rows of all groups
   int column = 0;  // its first
-  int group = 0;   // whose right operand it takes; negative: there is nothing to compute
+  int group = 0;   // whose right operand it takes
   int rows = 0;    // that hold something, from `row` on; may be more than the tile has
 };
 
@@ -54,15 +54,31 @@ struct DenseTiles {
   }
 };
 
-/// Groups one after the other along the rows, each padded to 128 of them.
+/// Groups one after the other along the rows, each from a multiple of 128 on. What lies past the
+/// last group is nobody's.
 struct ContiguousTiles {
   static constexpr int kGroupRows = 128;
-  DenseTiles all;
-  const int* block_group;  // per 128 rows
+  DenseTiles room;
+  int groups;
+  const int* offsets;  // groups + 1
 
   __device__ __forceinline__ bool find(int index, Tile* tile) {
-    if (!all.find(index, tile)) return false;
-    tile->group = __ldg(block_group + tile->row / kGroupRows);
+    DenseTiles held = room;
+    const int end = __ldg(offsets + groups);
+    if (end < held.m) held.m = end;
+    if (!held.find(index, tile)) return false;
+    // The last group that starts at the row or before: those of no rows start with the next.
+    int first = 0;
+    int last = groups - 1;
+    while (first < last) {
+      const int middle = (first + last + 1) / 2;
+      if (__ldg(offsets + middle) <= tile->row) {
+        first = middle;
+      } else {
+        last = middle - 1;
+      }
+    }
+    tile->group = first;
     return true;
   }
 };

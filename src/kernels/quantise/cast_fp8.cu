@@ -13,11 +13,11 @@ __global__ void __launch_bounds__(kStreamingThreads, kBlocksPerSm)
   for (int first = block_index() * kTilesPerTurn; first < matrix.count;
        first += grid_size() * kTilesPerTurn) {
     TilePiece at[kTilesInFlight];
-    uint4 packed[kTilesInFlight];
+    int4 packed[kTilesInFlight];
 #pragma unroll
     for (int i = 0; i < kTilesInFlight; ++i) {
       at[i] = matrix.piece(first, i);
-      packed[i] = make_uint4(0, 0, 0, 0);
+      packed[i] = make_int4(0, 0, 0, 0);
       if (at[i].inside) {
         packed[i] = load_once(source + static_cast<std::int64_t>(at[i].row) * matrix.columns +
                               at[i].column);
@@ -74,10 +74,10 @@ __global__ void __launch_bounds__(kStreamingThreads, kBlocksPerSm)
     const int column = tile % tiles_across * kScaleTile + thread_index() % kTileLanes * kEight;
     const int row = tile / tiles_across * kScaleTile + thread_index() / kTileLanes;
     constexpr int kRowStep = kStreamingThreads / kTileLanes;
-    uint4 packed[kPiecesPerBlock];
+    int4 packed[kPiecesPerBlock];
 #pragma unroll
     for (int i = 0; i < kPiecesPerBlock; ++i) {
-      packed[i] = make_uint4(0, 0, 0, 0);
+      packed[i] = make_int4(0, 0, 0, 0);
       if (column < columns && row + i * kRowStep < rows) {
         packed[i] =
             load_once(source + static_cast<std::int64_t>(row + i * kRowStep) * columns + column);
@@ -113,7 +113,7 @@ void cast_fp8_1x128(const CastFp8& p) {
   const TiledMatrix matrix = tiled_matrix(p.rows, p.columns, "cast_fp8_1x128");
   if (matrix.count == 0) return;
   launch(cast_fp8_1x128_kernel,
-         {persistent_blocks(ceil_quotient(matrix.count, kTilesPerTurn), p.sms, kBlocksPerSm),
+         {persistent_grid(ceil_quotient(matrix.count, kTilesPerTurn), p.sms, kBlocksPerSm),
           kStreamingThreads, 0},
          p.source, p.codes, p.scales, matrix, p.order, p.power_of_two);
 }
@@ -122,7 +122,7 @@ void uncast_fp8(const UncastFp8& p) {
   const TiledMatrix matrix = tiled_matrix(p.rows, p.columns, "uncast_fp8");
   if (matrix.count == 0) return;
   launch(uncast_fp8_kernel,
-         {persistent_blocks(ceil_quotient(matrix.count, kTilesPerTurn), p.sms, kBlocksPerSm),
+         {persistent_grid(ceil_quotient(matrix.count, kTilesPerTurn), p.sms, kBlocksPerSm),
           kStreamingThreads, 0},
          p.codes, p.scales, p.result, matrix, p.order);
 }
@@ -132,7 +132,7 @@ void cast_fp8_128x128(const CastFp8Blocks& p) {
   if (p.rows == 0) return;
   const int tiles = ceil_quotient(p.rows, kScaleTile) * ceil_quotient(p.columns, kScaleTile);
   launch(cast_fp8_128x128_kernel,
-         {persistent_blocks(tiles, p.sms, kBlocksPerSm), kStreamingThreads, sizeof(BlockShared)},
+         {persistent_grid(tiles, p.sms, kBlocksPerSm), kStreamingThreads, sizeof(BlockShared)},
          p.source, p.codes, p.scales, p.rows, p.columns);
 }
 
