@@ -33,6 +33,10 @@ __device__ __forceinline__ int item_of_round(int round) {
   return round * grid_size() + place;
 }
 
+/// The same number in all lanes of a warp, told so to the compiler: addresses that depend on it then
+/// need no registers of each thread.
+__device__ __forceinline__ int uniform(int value) { return __shfl_sync(kAllLanes, value, 0); }
+
 /// Extents of one sequence, in rows of the tensors.
 struct SequencePlace {
   int first_query;

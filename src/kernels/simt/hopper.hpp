@@ -14,6 +14,7 @@
 ///   tma_store(map, source, column, row)              nothing outside of the matrix
 ///   tma_reduce_add(map, source, column, row)         adds FP32 to what the matrix holds
 ///   bulk_load(destination, source, bytes, bar), bulk_store(destination, source, bytes)
+///   bulk_add(destination, source, bytes)             FP32 sums into global memory
 ///   bulk_commit(), bulk_wait_read<n>(), bulk_wait<n>()   groups of stores, per thread
 ///   fence_async_proxy()                  before copies or wgmma read what threads wrote to shared
 ///   memory

@@ -115,6 +115,12 @@ __device__ __forceinline__ void bulk_store(void* destination, const void* source
                "r"(shared_address(source)), "r"(bytes)
                : "memory");
 }
+__device__ __forceinline__ void bulk_add(float* destination, const float* source, int bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                   destination),
+               "r"(shared_address(source)), "r"(bytes)
+               : "memory");
+}
 __device__ __forceinline__ void bulk_commit() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }

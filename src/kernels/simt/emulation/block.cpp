@@ -214,6 +214,7 @@ bool Block::round() {
 }
 
 bool Block::land_copies() {
+  running = this;  // a copy completes at a barrier of this block
   const auto landing = std::exchange(copies_, {});
   for (const auto& copy : landing) copy();
   return !landing.empty();

@@ -336,6 +336,19 @@ void bulk_store(void* destination, const void* source, int bytes) {
                          }});
 }
 
+void bulk_add(float* destination, const float* source, int bytes) {
+  const std::uint32_t start = shared_address(source);
+  if (bytes % 16 != 0 || start % 16 != 0 ||
+      reinterpret_cast<std::uintptr_t>(destination) % 16 != 0) {
+    fail("a bulk copy moves multiples of 16 bytes between multiples of 16");
+  }
+  emulation::Fibre& self = current_block().fibre();
+  self.stores.push_back({self.store_group, [destination, source, bytes] {
+                           const int count = bytes / static_cast<int>(sizeof(float));
+                           for (int i = 0; i < count; ++i) atomicAdd(destination + i, source[i]);
+                         }});
+}
+
 void bulk_commit() { ++current_block().fibre().store_group; }
 
 namespace emulation {

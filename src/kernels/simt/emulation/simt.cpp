@@ -53,6 +53,8 @@ void set_seed(std::uint64_t seed) { current_seed = seed; }
 
 void fail(const char* what) { throw DeviceError(what); }
 
+bool collecting() { return collected != nullptr; }
+
 void run_grid(const LaunchShape& shape, std::function<void()> body) {
   if (shape.grid <= 0 || shape.block <= 0 || shape.block > 1024) {
     fail("a launch needs at least one block of 1 to 1,024 threads");

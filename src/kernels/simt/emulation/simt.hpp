@@ -99,6 +99,9 @@ class Together {
   void run();
 };
 
+/// Whether a Together keeps launches now.
+bool collecting();
+
 void run_grid(const LaunchShape& shape, std::function<void()> body);
 
 /// The shape of this thread's last launch.
@@ -138,6 +141,15 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape,
                           std::decay_t<Parameters>(arguments)...)] { std::apply(kernel, values); });
 }
 
+template <class... Parameters, class... Arguments>
+void launch_together(void (*kernel)(Parameters...), const LaunchShape& shape,
+                     const Arguments&... arguments) {
+  if (emulation::collecting()) return launch(kernel, shape, arguments...);
+  emulation::Together blocks;
+  launch(kernel, shape, arguments...);
+  blocks.run();
+}
+
 /// SMs that a persistent kernel may spread over; small, so that its blocks loop.
 inline int device_sms() { return 4; }
 
@@ -163,6 +175,8 @@ inline void named_barrier_sync(int id, int threads) { emulation::block_barrier(i
 inline void named_barrier_arrive(int id, int threads) {
   emulation::block_barrier(id, threads, false);
 }
+
+inline int computed_here(int value) { return value; }
 
 inline float exp2_fast(float value) {
   const float power = std::exp2(value);
