@@ -79,6 +79,7 @@ TEST_CASE("a cast to FP8 keeps every number to half a step of its tile's scale",
 }
 
 TEST_CASE("a cast of weights to FP8 has one scale per 128 x 128", "[cast_fp8]") {
+  // The last has more tiles than one SM's blocks take at once.
   const auto [rows, columns] =
       GENERATE(std::tuple{1, 8}, std::tuple{128, 128}, std::tuple{129, 136}, std::tuple{300, 264});
   CAPTURE(rows, columns);
@@ -88,7 +89,7 @@ TEST_CASE("a cast of weights to FP8 has one scale per 128 x 128", "[cast_fp8]") 
   in_every_order([&, rows = rows, columns = columns] {
     Buffer<E4m3> codes(extent(rows, columns));
     Buffer<float> scales(extent(down, across));
-    cast_fp8_128x128({source.data(), codes.data(), scales.data(), rows, columns, 0});
+    cast_fp8_128x128({source.data(), codes.data(), scales.data(), rows, columns, 1});
     synchronise();
     for (int tile = 0; tile < down * across; ++tile) {
       const int top = tile / across * kScaleTile;

@@ -7,6 +7,8 @@
 #include "app/commands/command_line.hpp"
 #include "app/commands/numerics_options.hpp"
 #include "app/numerics/gemm_study.hpp"
+#include "app/numerics/layer_study.hpp"
+#include "app/numerics/moments_study.hpp"
 #include "app/numerics/quantise_study.hpp"
 #include "app/report/numerics_report.hpp"
 #include "app/report/progress.hpp"
@@ -95,6 +97,50 @@ NumericsTable run_quantise(const CommandLine& line, const Run& run) {
                          .progress = run.progress});
 }
 
+void declare_moments(CommandLine& line) {
+  add_list(line, "format", "fp32,bf16,fp16",
+           "of both moments: e4m3, e5m2, e5m6, fp16, bf16, fp32, or any eXmY");
+  add_list(line, "beta2", "0.95,0.999", "decay of the second moment (DeepSeek-V3: 0.95)");
+  add_list(line, "steps", "10,100,1000", "training steps after which to measure");
+  add_list(line, "rate", "0.001", "learning rate");
+}
+
+NumericsTable run_moments(const CommandLine& line, const Run& run) {
+  constexpr int kMostSteps = 100'000;
+  constexpr double kLargestBeta = 0.9999;
+  return study_moments({.format = small_formats(line),
+                        .beta2 = real_numbers(line, "beta2", 0, kLargestBeta),
+                        .steps = whole_numbers(line, "steps", 1, kMostSteps),
+                        .learning_rate = real_number(line, "rate", 1e-9, 1),
+                        .seed = run.seed,
+                        .threads = run.threads,
+                        .progress = run.progress});
+}
+
+void declare_layer(CommandLine& line) {
+  add_list(line, "recipe", "all", "what is rounded: names in the first column, or all");
+  add_list(line, "outliers", "0", "fraction of the input's numbers that are outliers, 0 to 1");
+  add_list(line, "factor", "100", "what outliers are multiplied with");
+  add_list(line, "tokens", "128", "of one sequence");
+  add_list(line, "hidden", "256", "hidden size, a multiple of 128");
+  add_list(line, "experts", "8", "routed experts, a multiple of 4");
+}
+
+NumericsTable run_layer(const CommandLine& line, const Run& run) {
+  constexpr int kMostTokens = 4096;
+  constexpr int kMostHidden = 2048;
+  constexpr int kMostExperts = 256;
+  return study_layer({.recipe = recipes(line),
+                      .outliers = real_numbers(line, "outliers", 0, 1),
+                      .factor = real_numbers(line, "factor", 0, 1e6),
+                      .tokens = whole_number(line, "tokens", 1, kMostTokens),
+                      .hidden = whole_number(line, "hidden", 128, kMostHidden),
+                      .experts = whole_number(line, "experts", 8, kMostExperts),
+                      .seed = run.seed,
+                      .threads = run.threads,
+                      .progress = run.progress});
+}
+
 struct Study {
   std::string_view name;
   std::string_view summary;
@@ -108,6 +154,12 @@ constexpr Study kStudies[] = {
      "accumulation_largest_over_mean", declare_gemm, run_gemm},
     {"quantise", "Tensors rounded to small formats with a scale per tile.", "bulk_relative_rms",
      declare_quantise, run_quantise},
+    {"layer",
+     "A reduced transformer layer with experts, forward and backward: what each rounding of an FP8 "
+     "recipe does to output, gradients and routing.",
+     "output", declare_layer, run_layer},
+    {"moments", "AdamW whose moments are stored in small formats, over training steps.",
+     "weight_divergence", declare_moments, run_moments},
 };
 
 std::vector<std::string> study_names() {

@@ -151,6 +151,16 @@ std::vector<ListedValue<SmallFloat>> small_formats(const CommandLine& line) {
       format_of);
 }
 
+std::vector<ListedValue<kernels::PrecisionRecipe>> recipes(const CommandLine& line) {
+  Words<kernels::PrecisionRecipe> words;
+  for (const kernels::NamedRecipe& one : kernels::named_recipes())
+    words.emplace_back(std::string(one.name), one.recipe);
+  if (line.text("recipe") != "all") return list_of_words(line, "recipe", words);
+  std::vector<ListedValue<kernels::PrecisionRecipe>> out;
+  for (const auto& [name, recipe] : words) out.push_back({name, recipe, std::nullopt});
+  return out;
+}
+
 int whole_number(const CommandLine& line, const char* option, int least, int most) {
   const std::vector<ListedValue<int>> values = whole_numbers(line, option, least, most);
   require(values.size() == 1, "--{}: one number is expected, not a list", option);

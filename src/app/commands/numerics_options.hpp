@@ -7,6 +7,7 @@
 #include "app/commands/command_line.hpp"
 #include "app/numerics/numerics_table.hpp"
 #include "kernels/numbers/small_float.hpp"
+#include "kernels/numerics/fp8_recipe.hpp"
 #include "kernels/numerics/gemm_error.hpp"
 
 namespace pipecast {
@@ -28,6 +29,9 @@ std::vector<ListedValue<kernels::Distribution>> distributions(const CommandLine&
 std::vector<ListedValue<kernels::Fp8Kind>> fp8_formats(const CommandLine& line);
 /// Names such as bf16, or "eXmY" with X from 2 to 8 and Y from 1 to 23.
 std::vector<ListedValue<kernels::SmallFloat>> small_formats(const CommandLine& line);
+
+/// Names of named_recipes(), or "all".
+std::vector<ListedValue<kernels::PrecisionRecipe>> recipes(const CommandLine& line);
 
 /// One number.
 int whole_number(const CommandLine& line, const char* option, int least, int most);

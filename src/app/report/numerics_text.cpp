@@ -47,7 +47,8 @@ std::string numerics_text(const NumericsTable& table) {
       cells.push_back(shown(table.measures[i], row.measures[i]));
     out.add(std::move(cells));
   }
-  return fmt::format("{}\n{}\n\n{}\n{}", table.title, fixed_settings(table), out.text(),
+  const std::string fixed = fixed_settings(table);
+  return fmt::format("{}\n{}{}\n{}\n{}", table.title, fixed, fixed.empty() ? "" : "\n", out.text(),
                      table.notes);
 }
 

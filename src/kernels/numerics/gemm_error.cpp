@@ -1,7 +1,6 @@
 #include "kernels/numerics/gemm_error.hpp"
 
-#include <algorithm>
-#include <cmath>
+#include <string>
 
 #include "base/error.hpp"
 
@@ -27,15 +26,6 @@ void check(const GemmErrorCase& c) {
   }
 }
 
-template <class Format, class Round>
-void unpack_row(const float* codes, int k, const Round& round, std::vector<Fp8Operands>& out) {
-  Format packed[kStep];
-  for (int first = 0; first < k; first += kStep) {
-    for (int i = 0; i < kStep; ++i) packed[i] = round(codes[first + i]);
-    out.push_back(unpack(packed));
-  }
-}
-
 }  // namespace
 
 GemmErrorStudy::GemmErrorStudy(const GemmErrorCase& the_case) : case_(the_case) {
@@ -46,56 +36,22 @@ GemmErrorStudy::GemmErrorStudy(const GemmErrorCase& the_case) : case_(the_case) 
 
 GemmErrorStudy::Operand GemmErrorStudy::operand(int rows, const ScaleTile& tile,
                                                 std::string_view purpose) const {
-  const bool e4m3 = case_.format == Fp8Kind::kE4m3;
   Operand out;
   out.exact = sample_matrix(rows, case_.k, case_.samples, case_.seed, purpose);
-  out.rounded =
-      quantised(out.exact,
-                {.format = e4m3 ? kFormatE4m3 : kFormatE5m2, .tile = tile, .scales = case_.scales});
-  out.dequantised = kernels::dequantised(out.rounded);
-  out.unpacked.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(case_.k / kStep));
-  for (int row = 0; row < rows; ++row) {
-    const float* codes = &out.rounded.codes.values[out.exact.index(row, 0)];
-    if (e4m3) {
-      unpack_row<E4m3>(codes, case_.k, to_e4m3, out.unpacked);
-    } else {
-      unpack_row<E5m2>(codes, case_.k, to_e5m2, out.unpacked);
-    }
-  }
-  return out;
-}
-
-/// As the kernel does: partial sums of the tensor core, each times its scales added in FP32.
-std::vector<float> GemmErrorStudy::emulated_row(int row) const {
-  const int interval = case_.promotion == 0 ? case_.k : case_.promotion;
-  const auto steps = static_cast<std::size_t>(case_.k / kStep);
-  const Fp8Operands* a = &a_.unpacked[static_cast<std::size_t>(row) * steps];
-  std::vector<float> out(static_cast<std::size_t>(case_.columns));
-  for (int column = 0; column < case_.columns; ++column) {
-    const Fp8Operands* b = &b_.unpacked[static_cast<std::size_t>(column) * steps];
-    float sum = 0;
-    for (int begin = 0; begin < case_.k; begin += interval) {
-      const int end = std::min(begin + interval, case_.k);
-      float partial = 0;
-      for (int step = begin / kStep; step < end / kStep; ++step) {
-        partial = accumulate(partial, a[step], b[step], case_.fraction_bits);
-      }
-      const float scale = a_.rounded.scale(row, begin) * b_.rounded.scale(column, begin);
-      sum = std::fma(partial, scale, sum);
-    }
-    out[static_cast<std::size_t>(column)] = sum;
-  }
+  out.fp8 = fp8_operand(out.exact, case_.format, tile, case_.scales);
+  out.values = dequantised(out.fp8.rounded);
   return out;
 }
 
 GemmErrors GemmErrorStudy::errors_of_rows(int first, int end) const {
   GemmErrors out;
   for (int row = first; row < end; ++row) {
-    const std::vector<float> actual = emulated_row(row);
-    const double* a_codes = &a_.dequantised[a_.exact.index(row, 0)];
+    const std::vector<float> actual = fp8_product_row(
+        a_.fp8, row, b_.fp8, {.promotion = case_.promotion, .fraction_bits = case_.fraction_bits});
+    const double* a_codes = &a_.values[a_.exact.index(row, 0)];
     const float* a = &a_.exact.values[a_.exact.index(row, 0)];
     for (int column = 0; column < case_.columns; ++column) {
-      const double* b_codes = &b_.dequantised[b_.exact.index(column, 0)];
+      const double* b_codes = &b_.values[b_.exact.index(column, 0)];
       const float* b = &b_.exact.values[b_.exact.index(column, 0)];
       double of_codes = 0;
       double of_matrices = 0;

@@ -2,16 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <string_view>
 #include <vector>
 
-#include "kernels/numbers/tensor_core.hpp"
 #include "kernels/numerics/errors.hpp"
-#include "kernels/numerics/scaling.hpp"
+#include "kernels/numerics/fp8_product.hpp"
 
 namespace pipecast::kernels {
-
-enum class Fp8Kind { kE4m3, kE5m2 };
 
 /// C[rows, columns] = A[rows, k] * B[columns, k]^T of random matrices.
 struct GemmErrorCase {
@@ -47,12 +44,10 @@ class GemmErrorStudy {
  private:
   struct Operand {
     SampleMatrix exact{};
-    QuantisedMatrix rounded{};
-    std::vector<double> dequantised{};    // codes times their scales, exactly
-    std::vector<Fp8Operands> unpacked{};  // by row, then by 32 of k
+    Fp8Operand fp8{};
+    std::vector<double> values{};  // codes times their scales, exactly
   };
   [[nodiscard]] Operand operand(int rows, const ScaleTile& tile, std::string_view purpose) const;
-  [[nodiscard]] std::vector<float> emulated_row(int row) const;
 
   GemmErrorCase case_;
   Operand a_;

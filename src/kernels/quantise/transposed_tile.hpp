@@ -82,6 +82,8 @@ __device__ __forceinline__ void transpose_codes(TransposeShared& shared, const E
 /// them.
 template <class Source>
 __device__ __forceinline__ void cast_transpose(const Source& source, const TransposedCodes& out) {
+  // Rows whose loads are under way at once: what the registers hold.
+  constexpr int kAtOnce = sizeof(typename Source::Piece) > 24 ? kEight / 2 : kEight;
   auto& shared = shared_memory<TransposeShared>();
   const int across = (out.columns + kScaleTile - 1) / kScaleTile;
   const int down = (out.rows + kScaleTile - 1) / kScaleTile;
@@ -91,16 +93,21 @@ __device__ __forceinline__ void cast_transpose(const Source& source, const Trans
     const int left = tile % across * kScaleTile;
     const int column = left + thread_index() % kTileLanes * kEight;
     const int row = top + thread_index() / kTileLanes * kEight;
-    typename Source::Piece pieces[kEight];
-#pragma unroll
-    for (int i = 0; i < kEight; ++i) {
-      if (row + i < out.rows && column < out.columns) pieces[i] = source.load(row + i, column);
-    }
     EightRows x;
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) {
-      const bool inside = row + i < out.rows && column < out.columns;
-      x.row[i] = inside ? source.numbers(pieces[i]) : make_int4(0, 0, 0, 0);
+    for (int batch = 0; batch < kEight; batch += kAtOnce) {
+      typename Source::Piece pieces[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (row + batch + i < out.rows && column < out.columns) {
+          pieces[i] = source.load(row + batch + i, column);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const bool inside = row + batch + i < out.rows && column < out.columns;
+        x.row[batch + i] = inside ? source.numbers(pieces[i]) : make_int4(0, 0, 0, 0);
+      }
     }
     scale_columns(shared, x,
                   out.scales + static_cast<std::int64_t>(tile / across) * out.columns + left,
@@ -120,7 +127,7 @@ __device__ __forceinline__ void cast_transpose(const Source& source, const Trans
       *reinterpret_cast<int4*>(out.codes + (left + turned) * stride + top + 2 * kEight * sixteen) =
           swizzle % 2 == 0 ? both : make_int4(both.z, both.w, both.x, both.y);
     }
-    __syncthreads();  // before the next tile
+    // The next tile's two barriers come before it writes codes over these.
   }
 }
 

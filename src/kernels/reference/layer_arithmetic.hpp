@@ -47,7 +47,8 @@ enum class LayerTensor {
   kDispatched,  // routed rows as the experts receive them; gradient: as they leave
   kExpertGateAndUp,
   kExpertHidden,  // after SwiGLU
-  kExpertOutput,  // before the weighted sum
+  kExpertOutput,  // before the weighted sum; gradients here and of the hidden rows are without the
+                  // routing weight
   kCombined,      // the weighted sum per token; gradient: as dispatched to the experts
   kSharedGateAndUp,
   kSharedHidden,

@@ -217,9 +217,9 @@ MlaBlockGradients mla_block_backward(const MlaBlockShape& shape, const MlaBlockW
       arithmetic.weight_gradient(kAttentionOutput, of_projected, activations.attention);
   const Matrix of_attention = arithmetic.keep_gradient(
       kAttention, arithmetic.input_gradient(kAttentionOutput, of_projected, weights.output));
-  const AttentionTensors of_core =
-      attention_backward(attention_case(shape, activations.cumulative_lengths),
-                         {activations.query, activations.key, activations.value}, of_attention);
+  const AttentionTensors of_core = attention_backward(
+      attention_case(shape, activations.cumulative_lengths),
+      {activations.query, activations.key, activations.value}, activations.attention, of_attention);
 
   const BackwardContext at{shape, weights, activations, arithmetic,
                            positions_in_sequences(activations.cumulative_lengths)};

@@ -164,13 +164,6 @@ __device__ __forceinline__ TokenPlaces places_of(const RowPlaces& places, int to
   return {row, __ballot_sync(kAllLanes, row >= 0)};
 }
 
-/// Takes the lowest bit out of a mask.
-__device__ __forceinline__ int take_lowest(unsigned& mask) {
-  const int bit = __ffs(static_cast<int>(mask)) - 1;
-  mask &= mask - 1;
-  return bit;
-}
-
 /// Zero in all rows of padding; `pieces` of 16 bytes to a row.
 __device__ __forceinline__ void clear_padding(int4* rows, const RowPlaces& places, int pieces) {
   const int total = __ldg(places.rows) < places.capacity ? __ldg(places.rows) : places.capacity;

@@ -42,6 +42,13 @@ __device__ __forceinline__ void load_fp32(const float* place, float (&values)[kB
   }
 }
 
+/// Takes the lowest bit out of a mask that is not empty, and says which it was.
+__device__ __forceinline__ int take_lowest(unsigned& mask) {
+  const int bit = __ffs(static_cast<int>(mask)) - 1;
+  mask &= mask - 1;
+  return bit;
+}
+
 /// Blocks of a kernel that loops over `work` items: at most `per_sm` on each of `sms` SMs (0: all).
 inline int persistent_grid(std::int64_t work, int sms, int per_sm) {
   const std::int64_t most = static_cast<std::int64_t>(sms > 0 ? sms : device_sms()) * per_sm;

@@ -18,6 +18,7 @@ enum class Instruction {
   kLocal,        // LDL, STL
   kTensorLoad,   // UTMALDG
   kFp32,         // FFMA, FMUL, FADD
+  kMaximum,      // FMNMX
   kSpecial,      // MUFU: exponentials, reciprocals, square roots
   kConvert,      // F2FP
   kShared,       // LDS, STS

@@ -27,6 +27,7 @@ const std::vector<std::pair<std::string, Instruction>> kColumns = {
     {"fp8_products", Instruction::kFp8Product},
     {"bf16_products", Instruction::kBf16Product},
     {"fp32", Instruction::kFp32},
+    {"maximum", Instruction::kMaximum},
     {"special", Instruction::kSpecial},
     {"convert", Instruction::kConvert},
     {"shared", Instruction::kShared},

@@ -101,6 +101,9 @@ class Together {
 
 void run_grid(const LaunchShape& shape, std::function<void()> body);
 
+/// The shape of this thread's last launch.
+LaunchShape last_launch();
+
 /// Blocks the calling fibre while (*word & mask) == value.
 void wait_while(const volatile std::uint32_t* word, std::uint32_t mask, std::uint32_t value);
 
