@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/attention/attention_bwd.hpp"
 #include "kernels/attention/attention_fwd.hpp"
 #include "kernels/gemm/bf16_gemm.hpp"
 #include "kernels/gemm/fp8_gemm.hpp"

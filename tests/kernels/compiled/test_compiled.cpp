@@ -170,6 +170,7 @@ TEST_CASE("every matrix product and attention uses tensor cores, every exchange 
   for (const Need& need :
        {Need{"fp8_gemm/gemm_fp8_kernel", fp8}, Need{"fp8_wgrad_gemm/gemm_fp8_wgrad_kernel", fp8},
         Need{"bf16_gemm/gemm_bf16_kernel", bf16}, Need{"attention_fwd/attention_fwd_kernel", bf16},
+        Need{"attention_bwd/attention_bwd_kernel", bf16},
         Need{"dispatch/", streaming}, Need{"combine/", streaming}}) {
     CAPTURE(need.kernel);
     int found = 0;
