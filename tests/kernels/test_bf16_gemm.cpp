@@ -111,7 +111,7 @@ Buffer<Result> same_in_every_order(const Buffer<Result>& before, const Run& run)
     if (first.size() == 0) {
       first = std::move(d);
     } else {
-      REQUIRE(bits_of(d) == bits_of(first));
+      REQUIRE((bits_of(d) == bits_of(first)));
     }
   });
   return first;
@@ -178,7 +178,7 @@ TEST_CASE("any number of rows that are not transposed, over any SMs, give the sa
   gemm.sms = 1;
   gemm_bf16(gemm);
   synchronise();
-  REQUIRE(bits_of(one) == bits_of(all));
+  REQUIRE((bits_of(one) == bits_of(all)));
   const Expected expected = expected_of(operands);
   Comparison comparison;
   for (int row = 0; row < m; ++row) {
