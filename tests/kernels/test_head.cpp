@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "kernels/head/cross_entropy.hpp"
@@ -64,7 +65,9 @@ Tokens draw_tokens(int count, int vocabulary) {
 }  // namespace
 
 TEST_CASE("an embedding gives each token its row", "[head]") {
-  const auto [rows, columns] =
+  int rows = 0;
+  int columns = 0;
+  std::tie(rows, columns) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 64}, std::tuple{70, 264}, std::tuple{9, 2056});
   CAPTURE(rows, columns);
   constexpr int kVocabulary = 50;
@@ -96,7 +99,10 @@ TEST_CASE("a token that is none has a row of zeros and no gradient", "[head]") {
 }
 
 TEST_CASE("the embedding's gradient adds up the rows of each token", "[head]") {
-  const auto [rows, columns, vocabulary] =
+  int rows = 0;
+  int columns = 0;
+  int vocabulary = 0;
+  std::tie(rows, columns, vocabulary) =
       GENERATE(std::tuple{1, 8, 1}, std::tuple{0, 8, 3}, std::tuple{40, 264, 7},
                std::tuple{300, 8, 1}, std::tuple{12, 8200, 4});
   CAPTURE(rows, columns, vocabulary);
@@ -150,8 +156,10 @@ TEST_CASE("the embedding's gradient agrees with finite differences", "[head]") {
 }
 
 TEST_CASE("cross-entropy is the log-sum less the target's logit", "[head]") {
-  const auto [rows, vocabulary] = GENERATE(std::tuple{1, 8}, std::tuple{0, 8}, std::tuple{7, 8200},
-                                           std::tuple{19, 1024}, std::tuple{3, 2056});
+  int rows = 0;
+  int vocabulary = 0;
+  std::tie(rows, vocabulary) = GENERATE(std::tuple{1, 8}, std::tuple{0, 8}, std::tuple{7, 8200},
+                                        std::tuple{19, 1024}, std::tuple{3, 2056});
   CAPTURE(rows, vocabulary);
   const auto logits = as_bf16(normal_values(extent(rows, vocabulary), 1, 5.0F));
   const Tokens targets = draw_tokens(rows, vocabulary);
@@ -224,7 +232,9 @@ TEST_CASE("logits that are no numbers, and targets that are none", "[head]") {
 }
 
 TEST_CASE("the logits' gradient is the softmax less the target, also in place", "[head]") {
-  const auto [rows, vocabulary] =
+  int rows = 0;
+  int vocabulary = 0;
+  std::tie(rows, vocabulary) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 8}, std::tuple{7, 8200}, std::tuple{19, 1024});
   const bool in_place = GENERATE(false, true);
   CAPTURE(rows, vocabulary, in_place);
@@ -336,7 +346,9 @@ Vector as_vector(const Buffer<Bf16>& values) {
 }  // namespace
 
 TEST_CASE("the MTP projection's input is both norms side by side", "[head]") {
-  const auto [tokens, columns] =
+  int tokens = 0;
+  int columns = 0;
+  std::tie(tokens, columns) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 64}, std::tuple{11, 1032}, std::tuple{3, 8192});
   CAPTURE(tokens, columns);
   const MtpInputs in(tokens, columns);
@@ -372,7 +384,9 @@ TEST_CASE("a row of zeros has a norm of zeros, one with a NaN is NaN", "[head]")
 }
 
 TEST_CASE("the gradients of both norms are the reference's", "[head]") {
-  const auto [tokens, columns] =
+  int tokens = 0;
+  int columns = 0;
+  std::tie(tokens, columns) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 64}, std::tuple{11, 1032}, std::tuple{2, 8192});
   CAPTURE(tokens, columns);
   MtpInputs in(tokens, columns);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "kernels/routing/topk.hpp"
@@ -33,7 +34,10 @@ std::vector<float> coarse_scores(int rows, int columns) {
 }  // namespace
 
 TEST_CASE("topk takes the largest, the lower index of equals, a NaN last", "[topk]") {
-  const auto [rows, columns, chosen] =
+  int rows = 0;
+  int columns = 0;
+  int chosen = 0;
+  std::tie(rows, columns, chosen) =
       GENERATE(std::tuple{1, 256, 8}, std::tuple{0, 32, 1}, std::tuple{37, 64, 6},
                std::tuple{9, 512, 10}, std::tuple{5, 32, 32}, std::tuple{3, 128, 1});
   CAPTURE(rows, columns, chosen);
@@ -61,7 +65,10 @@ TEST_CASE("topk takes the largest, the lower index of equals, a NaN last", "[top
 }
 
 TEST_CASE("a group's score is the sum of its two best", "[topk]") {
-  const auto [rows, columns, groups] =
+  int rows = 0;
+  int columns = 0;
+  int groups = 0;
+  std::tie(rows, columns, groups) =
       GENERATE(std::tuple{1, 256, 8}, std::tuple{0, 32, 1}, std::tuple{37, 64, 4},
                std::tuple{9, 512, 1}, std::tuple{5, 32, 32}, std::tuple{3, 32, 16});
   CAPTURE(rows, columns, groups);
