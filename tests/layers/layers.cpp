@@ -52,6 +52,7 @@ const std::vector<Library>& libraries() {
       {"boost/property_map", {"sim/cluster/"}},
       {"boost/context", {"kernels/"}},
       {"Eigen/", {"model/", "kernels/"}},
+      {"dlfcn.h", {"kernels/"}},
       {"tbb/", {"app/"}},
       {"oneapi/", {"app/"}},
       {"sqlite3.h", {"app/"}},

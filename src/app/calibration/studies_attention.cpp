@@ -22,26 +22,28 @@ FreeConstant exposed(std::string name, double start) {
 
 }  // namespace
 
+std::vector<FreeConstant> attention_constants() {
+  return {
+      microseconds("attention.launch_us", 4, 30),
+      exposed("attention.forward_exposed", 0.6),
+      exposed("attention.forward_exposed_fp8", 1.1),
+      {"attention.forward_tile_cycles", {.start = 4300, .low = 1, .high = 3e4}},
+      exposed("attention.decode_exposed", 1.8),
+      exposed("attention.decode_exposed_fp8", 3.3),
+      {"attention.decode_page_cycles", {.start = 320, .low = 1, .high = 3000}},
+      {"attention.decode_sequence_cycles", {.start = 6600, .low = 1, .high = 3e4}},
+      {"attention.decode_split_us", {.start = 0.07, .low = 0.001, .high = 1}},
+      {"attention.cache_hbm", {.start = 0.94, .low = 0.5, .high = 0.96}},
+      {"attention.operand_hbm", {.start = 0.63, .low = 0.2, .high = 1}},
+  };
+}
+
 /// Both tables of one campaign jointly: they share launches, clock and HBM.
 FitStudy attention_on_h100(const StudyInput& input) {
-  FitStudy study{
-      .name = "attention",
-      .source = "traces/h100/mla_prefill_attention.csv and mla_decode_attention.csv",
-      .constants =
-          {
-              microseconds("attention.launch_us", 4, 30),
-              exposed("attention.forward_exposed", 0.6),
-              exposed("attention.forward_exposed_fp8", 1.1),
-              {"attention.forward_tile_cycles", {.start = 4300, .low = 1, .high = 3e4}},
-              exposed("attention.decode_exposed", 1.8),
-              exposed("attention.decode_exposed_fp8", 3.3),
-              {"attention.decode_page_cycles", {.start = 320, .low = 1, .high = 3000}},
-              {"attention.decode_sequence_cycles", {.start = 6600, .low = 1, .high = 3e4}},
-              {"attention.decode_split_us", {.start = 0.07, .low = 0.001, .high = 1}},
-              {"attention.cache_hbm", {.start = 0.94, .low = 0.5, .high = 0.96}},
-              {"attention.operand_hbm", {.start = 0.63, .low = 0.2, .high = 1}},
-          },
-      .most_rows = 600};  // a long causal row takes half a millisecond
+  FitStudy study{.name = "attention",
+                 .source = "traces/h100/mla_prefill_attention.csv and mla_decode_attention.csv",
+                 .constants = attention_constants(),
+                 .most_rows = 600};  // a long causal row takes half a millisecond
   for (StudyRow& row : attention_rows(input, "h100/mla_prefill_attention.csv", "attention_fwd")) {
     study.rows.push_back(std::move(row));
   }

@@ -110,24 +110,27 @@ FitStudy nvlink(const StudyInput& input) {
   return study;
 }
 
+std::vector<FreeConstant> exchange_constants() {
+  return {
+      microseconds("communication.dispatch_us", 25, 1000),
+      microseconds("communication.combine_us", 35, 1000),
+      {"communication.token_us", {.start = 0.3, .low = 0.001, .high = 10}},
+      {"communication.copy_us", {.start = 0.05, .low = 0.001, .high = 10}},
+      {"communication.bytes_per_second_per_sm", {.start = 30e9, .low = 1e9, .high = 1e12}},
+      {"communication.sum_copy", {.start = 2, .low = 0.01, .high = 100}},
+      {"communication.node_copy", {.start = 2, .low = 0.01, .high = 100}},
+      {"communication.first_tokens", {.start = 2, .low = 0.01, .high = 100}},
+      {"communication.chunk_tokens", {.start = 6, .low = 0.1, .high = 100}},
+  };
+}
+
 /// What the SMs do for an exchange, links apart.
 FitStudy exchange_kernels(const StudyInput& input) {
-  FitStudy study{
-      .name = "exchange kernels",
-      .source =
-          "traces/h100/deepep_normal_1node.csv with at most 12 SMs and "
-          "deepep_normal_multinode.csv, 1 to 4 nodes, with 4",
-      .constants = {
-          microseconds("communication.dispatch_us", 25, 1000),
-          microseconds("communication.combine_us", 35, 1000),
-          {"communication.token_us", {.start = 0.3, .low = 0.001, .high = 10}},
-          {"communication.copy_us", {.start = 0.05, .low = 0.001, .high = 10}},
-          {"communication.bytes_per_second_per_sm", {.start = 30e9, .low = 1e9, .high = 1e12}},
-          {"communication.sum_copy", {.start = 2, .low = 0.01, .high = 100}},
-          {"communication.node_copy", {.start = 2, .low = 0.01, .high = 100}},
-          {"communication.first_tokens", {.start = 2, .low = 0.01, .high = 100}},
-          {"communication.chunk_tokens", {.start = 6, .low = 0.1, .high = 100}},
-      }};
+  FitStudy study{.name = "exchange kernels",
+                 .source =
+                     "traces/h100/deepep_normal_1node.csv with at most 12 SMs and "
+                     "deepep_normal_multinode.csv, 1 to 4 nodes, with 4",
+                 .constants = exchange_constants()};
   add_few_sms(study, input, kExchangesInNode, 12);
   add_few_sms(study, input, kExchangesAcrossNodes, 4);
   return study;

@@ -102,6 +102,8 @@ FreeConstant of_family(const std::string& name, double start, double low, double
           fmt::format("{}, extents as run; {}: the family's one constant", kTraceName, family)};
 }
 
+}  // namespace
+
 std::vector<FreeConstant> memory_constants() {
   const std::string shared =
       fmt::format("{}, extents as run; shared by all kernels that move memory", kTraceName);
@@ -125,8 +127,6 @@ std::vector<FreeConstant> memory_constants() {
        kTraceName + ", ep_layout: the family's one constant"},
   };
 }
-
-}  // namespace
 
 FitStudy memory_bound(const StudyInput& input) {
   FitStudy study{

@@ -38,29 +38,32 @@ std::vector<StatedConstant> kernel_version(int tallest, int widest, const std::s
 
 }  // namespace
 
+std::vector<FreeConstant> product_constants() {
+  return {{"clock.loaded_ghz", {.start = 1.5, .low = 1, .high = 1.9}},
+          {"clock.settling_us", {.start = 1000, .low = 10, .high = 1e5}},
+          cycles("product.drain_cycles", 160),
+          {"product.uneven_columns", {.start = 0.25, .low = 0.01, .high = 2}},
+          cycles("product.epilogue_cycles_fp8", 14),
+          cycles("product.epilogue_cycles_bf16", 12),
+          {"product.issue_bf16", {.start = 1.15, .low = 1, .high = 2}},
+          {"product.partial_row_cycles", {.start = 1.8, .low = 0.01, .high = 20}},
+          fraction("product.hbm", 0.9),
+          microseconds("product.launch_us", 3, 10),
+          {"product.one_wave_factor", {.start = 1.5, .low = 1, .high = 3}},
+          cycles("product.one_wave_cycles", 4800),
+          microseconds("product.cast_launch_us", 1.5, 10),
+          {"product.cast_blocks_per_us", {.start = 900, .low = 100, .high = 1e4}}};
+}
+
 /// FP8 and BF16 products of one campaign: one clock, one HBM.
 FitStudy products_on_h100(const StudyInput& input) {
-  FitStudy study{
-      .name = "products",
-      .source =
-          "traces/h100/gemm_fp8_block.csv (timed with the cast of A) and gemm_bf16.csv, "
-          "rows of at least 1 GFLOP",
-      .constants = {{"clock.loaded_ghz", {.start = 1.5, .low = 1, .high = 1.9}},
-                    {"clock.settling_us", {.start = 1000, .low = 10, .high = 1e5}},
-                    cycles("product.drain_cycles", 160),
-                    {"product.uneven_columns", {.start = 0.25, .low = 0.01, .high = 2}},
-                    cycles("product.epilogue_cycles_fp8", 14),
-                    cycles("product.epilogue_cycles_bf16", 12),
-                    {"product.issue_bf16", {.start = 1.15, .low = 1, .high = 2}},
-                    {"product.partial_row_cycles", {.start = 1.8, .low = 0.01, .high = 20}},
-                    fraction("product.hbm", 0.9),
-                    microseconds("product.launch_us", 3, 10),
-                    {"product.one_wave_factor", {.start = 1.5, .low = 1, .high = 3}},
-                    cycles("product.one_wave_cycles", 4800),
-                    microseconds("product.cast_launch_us", 1.5, 10),
-                    {"product.cast_blocks_per_us", {.start = 900, .low = 100, .high = 1e4}}},
-      .stated = kernel_version(256, 192, "the tiles that the table's times show"),
-      .loss = Loss::kCauchy};
+  FitStudy study{.name = "products",
+                 .source =
+                     "traces/h100/gemm_fp8_block.csv (timed with the cast of A) and gemm_bf16.csv, "
+                     "rows of at least 1 GFLOP",
+                 .constants = product_constants(),
+                 .stated = kernel_version(256, 192, "the tiles that the table's times show"),
+                 .loss = Loss::kCauchy};
   add_products(study, input, "h100/gemm_fp8_block.csv", "gemm_fp8");
   add_products(study, input, "h100/gemm_bf16.csv", "gemm_bf16");
   return study;

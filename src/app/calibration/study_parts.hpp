@@ -23,19 +23,23 @@ struct StudyInput {
 };
 
 // Products, studies_products.cpp.
+std::vector<FreeConstant> product_constants();
 FitStudy products_on_h100(const StudyInput& input);
 FitStudy products_on_h800(const StudyInput& input, CalibrationSpec& h100);
 FitStudy weight_gradients(const StudyInput& input);
 FitStudy training_clock(const StudyInput& input);
 // Attention, studies_attention.cpp.
+std::vector<FreeConstant> attention_constants();
 FitStudy attention_on_h100(const StudyInput& input);
 FitStudy attention_forward_on_h800(const StudyInput& input, CalibrationSpec& h100);
 FitStudy attention_decode_on_h800(const StudyInput& input);
 FitStudy attention_in_training(const StudyInput& input, const std::string& op);
 // Kernels that move memory, studies_memory.cpp.
+std::vector<FreeConstant> memory_constants();
 FitStudy memory_bound(const StudyInput& input);
 FitStudy launch_gap(const StudyInput& input);
 // Links and exchange, studies_exchange.cpp.
+std::vector<FreeConstant> exchange_constants();
 FitStudy nic(const StudyInput& input);
 FitStudy nvlink(const StudyInput& input);
 FitStudy exchange_kernels(const StudyInput& input);

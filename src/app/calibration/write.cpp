@@ -13,6 +13,16 @@ namespace {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
+/// A text between YAML's double quotes.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
 /// What a file need not say of a constant of public tables.
 std::string evidence(const Constant& constant) {
   std::string out;
@@ -21,12 +31,17 @@ std::string evidence(const Constant& constant) {
   return out;
 }
 
+std::string device_yaml(const DeviceStamp& device) {
+  return fmt::format("device: {{ name: {}, driver: {}, date: {} }}\n", quoted(device.name),
+                     quoted(device.driver), quoted(device.date));
+}
+
 std::string kernels_yaml(const std::vector<KernelEvidence>& kernels) {
   if (kernels.empty()) return {};
   std::string out = "kernels:  # whose times these constants rest on; others were never timed\n";
   for (const KernelEvidence& kernel : kernels) {
-    out += fmt::format("  - {{ operation: {}, kind: {}, rows: {},\n      source: \"{}\" }}\n",
-                       kernel.operation, name_of(kernel.kind), kernel.rows, kernel.source);
+    out += fmt::format("  - {{ operation: {}, kind: {}, rows: {},\n      source: {} }}\n",
+                       kernel.operation, name_of(kernel.kind), kernel.rows, quoted(kernel.source));
   }
   return out;
 }
@@ -46,6 +61,7 @@ std::string comment(const StudyResult& study) {
 }  // namespace
 
 std::string calibration_yaml(FittedCalibration fitted, const std::string& command) {
+  const bool measured = !fitted.calibration.device.name.empty();
   std::string out = fmt::format(
       "# yaml-language-server: $schema=../schemas/calibration.json\n"
       "# Written by `{}`: constants fitted on kernel-level measurements alone,\n"
@@ -53,9 +69,13 @@ std::string calibration_yaml(FittedCalibration fitted, const std::string& comman
       "# study's rows: as fitted, and of shapes left out of the fit. low and high: the wider of "
       "two\n"
       "# standard errors and of the quartiles over shapes of the value that each asks for.\n"
-      "# An H800's SMs, clocks and HBM are an H100's.\n"
+      "{}"
       "gpu: {}\n",
-      command, fitted.calibration.gpu);
+      command,
+      measured ? "# spread: middle half of the repetitions over their median.\n"
+               : "# An H800's SMs, clocks and HBM are an H100's.\n",
+      fitted.calibration.gpu);
+  if (measured) out += device_yaml(fitted.calibration.device);
   std::map<std::string, std::string> entries;  // by name, so that sections stand together
   for (const NamedConstant& named : constants_of(fitted.calibration)) {
     const auto study =
@@ -67,8 +87,8 @@ std::string calibration_yaml(FittedCalibration fitted, const std::string& comman
     const std::string origin =
         study == fitted.studies.end() ? "stated, not fitted here" : comment(*study);
     entries[named.name] = fmt::format(
-        "  # {}\n    {{ {}value: {:.4g}, low: {:.4g}, high: {:.4g},\n      source: \"{}\" }}\n",
-        origin, evidence(c), c.value, c.low, c.high, c.source);
+        "  # {}\n    {{ {}value: {:.4g}, low: {:.4g}, high: {:.4g},\n      source: {} }}\n", origin,
+        evidence(c), c.value, c.low, c.high, quoted(c.source));
   }
   std::string section;
   for (const auto& [name, text] : entries) {

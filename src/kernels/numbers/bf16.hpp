@@ -30,8 +30,14 @@ PIPECAST_HOST_DEVICE Bf16 to_bf16(float value) {
 
 /// Two values packed as a wgmma fragment and a 32-bit store want them: `low` in the lower half.
 PIPECAST_HOST_DEVICE std::uint32_t pack_bf16(float low, float high) {
+#if defined(__CUDA_ARCH__)
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
   return static_cast<std::uint32_t>(to_bf16(low).bits) |
          static_cast<std::uint32_t>(to_bf16(high).bits) << 16;
+#endif
 }
 
 }  // namespace pipecast::kernels

@@ -73,6 +73,42 @@ void for_each_query(const AttentionCase& shape, const AttentionTensors& inputs, 
   }
 }
 
+/// @param mean_of  (place, probabilities, their gradients): the mean of the latter
+template <class MeanOf>
+AttentionTensors backward(const AttentionCase& shape, const AttentionTensors& inputs,
+                          const Matrix& output_gradient, MeanOf mean_of) {
+  check(shape, inputs);
+  const Index width = shape.query_key_width;
+  const Index value_width = shape.value_width;
+  require_extents("output gradient", output_gradient, inputs.query.rows(),
+                  shape.heads * value_width);
+  AttentionTensors gradients{Matrix::Zero(inputs.query.rows(), inputs.query.cols()),
+                             Matrix::Zero(inputs.key.rows(), inputs.key.cols()),
+                             Matrix::Zero(inputs.value.rows(), inputs.value.cols())};
+  for_each_query(shape, inputs, [&](const QueryPlace& at, const Probabilities& probabilities) {
+    const auto gradient = output_gradient.row(at.row).segment(at.head * value_width, value_width);
+    Vector of_probabilities(at.keys);
+    for (Index key = 0; key < at.keys; ++key) {
+      const Index row = at.first_key + key;
+      of_probabilities(key) =
+          gradient.dot(inputs.value.row(row).segment(at.head * value_width, value_width));
+      gradients.value.row(row).segment(at.head * value_width, value_width) +=
+          probabilities.values(key) * gradient;
+    }
+    const double mean = mean_of(at, probabilities, of_probabilities);
+    for (Index key = 0; key < at.keys; ++key) {
+      const Index row = at.first_key + key;
+      const double of_logit =
+          shape.scale * probabilities.values(key) * (of_probabilities(key) - mean);
+      gradients.query.row(at.row).segment(at.head * width, width) +=
+          of_logit * inputs.key.row(row).segment(at.head * width, width);
+      gradients.key.row(row).segment(at.head * width, width) +=
+          of_logit * inputs.query.row(at.row).segment(at.head * width, width);
+    }
+  });
+  return gradients;
+}
+
 }  // namespace
 
 AttentionResult attention_forward(const AttentionCase& shape, const AttentionTensors& inputs) {
@@ -93,36 +129,23 @@ AttentionResult attention_forward(const AttentionCase& shape, const AttentionTen
 
 AttentionTensors attention_backward(const AttentionCase& shape, const AttentionTensors& inputs,
                                     const Matrix& output_gradient) {
-  check(shape, inputs);
-  const Index width = shape.query_key_width;
-  const Index value_width = shape.value_width;
-  require_extents("output gradient", output_gradient, inputs.query.rows(),
-                  shape.heads * value_width);
-  AttentionTensors gradients{Matrix::Zero(inputs.query.rows(), inputs.query.cols()),
-                             Matrix::Zero(inputs.key.rows(), inputs.key.cols()),
-                             Matrix::Zero(inputs.value.rows(), inputs.value.cols())};
-  for_each_query(shape, inputs, [&](const QueryPlace& at, const Probabilities& probabilities) {
-    const auto gradient = output_gradient.row(at.row).segment(at.head * value_width, value_width);
-    Vector of_probabilities(at.keys);
-    for (Index key = 0; key < at.keys; ++key) {
-      const Index row = at.first_key + key;
-      of_probabilities(key) =
-          gradient.dot(inputs.value.row(row).segment(at.head * value_width, value_width));
-      gradients.value.row(row).segment(at.head * value_width, value_width) +=
-          probabilities.values(key) * gradient;
-    }
-    const double mean = probabilities.values.dot(of_probabilities);
-    for (Index key = 0; key < at.keys; ++key) {
-      const Index row = at.first_key + key;
-      const double of_logit =
-          shape.scale * probabilities.values(key) * (of_probabilities(key) - mean);
-      gradients.query.row(at.row).segment(at.head * width, width) +=
-          of_logit * inputs.key.row(row).segment(at.head * width, width);
-      gradients.key.row(row).segment(at.head * width, width) +=
-          of_logit * inputs.query.row(at.row).segment(at.head * width, width);
-    }
-  });
-  return gradients;
+  return backward(
+      shape, inputs, output_gradient,
+      [](const QueryPlace&, const Probabilities& probabilities, const Vector& of_probabilities) {
+        return probabilities.values.dot(of_probabilities);
+      });
+}
+
+AttentionTensors attention_backward(const AttentionCase& shape, const AttentionTensors& inputs,
+                                    const Matrix& kept_output, const Matrix& output_gradient) {
+  require_extents("kept output", kept_output, inputs.query.rows(), shape.heads * shape.value_width);
+  const Index width = shape.value_width;
+  return backward(shape, inputs, output_gradient,
+                  [&](const QueryPlace& at, const Probabilities&, const Vector&) {
+                    return kept_output.row(at.row)
+                        .segment(at.head * width, width)
+                        .dot(output_gradient.row(at.row).segment(at.head * width, width));
+                  });
 }
 
 std::vector<Indices> contiguous_cache_rows(const Indices& lengths) {

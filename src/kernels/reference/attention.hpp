@@ -38,6 +38,11 @@ AttentionResult attention_forward(const AttentionCase& shape, const AttentionTen
 AttentionTensors attention_backward(const AttentionCase& shape, const AttentionTensors& inputs,
                                     const Matrix& output_gradient);
 
+/// The same with an output that was kept in fewer bits: rowsum(P dP) is taken as rowsum(O dO), as
+/// kernels do.
+AttentionTensors attention_backward(const AttentionCase& shape, const AttentionTensors& inputs,
+                                    const Matrix& kept_output, const Matrix& output_gradient);
+
 /// Decoding with the key up-projection absorbed into the query and the value up-projection into
 /// the output: all heads share the rows of one cache, whose first latent_width elements are the
 /// values as well (section 2.1.1; DeepSeek-V2, arXiv 2405.04434, section 2.1.2).

@@ -4,6 +4,8 @@
 
 namespace pipecast::kernels::reference {
 
+Matrix LayerArithmetic::cached(LayerTensor, const Matrix& kept) const { return kept; }
+
 Matrix LayerArithmetic::forward(LayerLinear linear, const Matrix& input,
                                 const Matrix& weight) const {
   return product({linear, LinearPass::kForward}, input, weight);

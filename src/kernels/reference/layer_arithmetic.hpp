@@ -32,19 +32,23 @@ enum class LayerTensor {
   kAttentionNormed,  // after the first RMSNorm
   kQueryLatent,      // before its RMSNorm
   kQueryLatentNormed,
+  kQueryUnturned,         // of all heads, before RoPE
   kQuery,                 // of all heads, turned
   kKeyValueLatent,        // before its RMSNorm, with the shared rotary key behind it
   kKeyValueLatentNormed,  // without the rotary key
+  kKeyValueHeads,         // of all heads, as the up-projection gives them
   kKey,                   // of all heads, turned
   kValue,
-  kAttention,     // output of the core, of all heads
-  kAttentionSum,  // with the residual
-  kMlpNormed,     // after the second RMSNorm
+  kAttention,           // output of the core, of all heads
+  kAttentionProjected,  // what the residual is added to
+  kAttentionSum,        // with the residual
+  kMlpNormed,           // after the second RMSNorm
   kGateLogits,
   kDispatched,  // routed rows as the experts receive them; gradient: as they leave
   kExpertGateAndUp,
   kExpertHidden,  // after SwiGLU
-  kExpertOutput,  // before the weighted sum
+  kExpertOutput,  // before the weighted sum; gradients here and of the hidden rows are without the
+                  // routing weight
   kCombined,      // the weighted sum per token; gradient: as dispatched to the experts
   kSharedGateAndUp,
   kSharedHidden,
@@ -62,6 +66,11 @@ class LayerArithmetic {
 
   /// The tensor as later operations find it.
   virtual Matrix keep(LayerTensor which, const Matrix& tensor) const = 0;
+
+  /// A kept tensor as backward finds it: some recipes cache it in fewer bits than forward goes on
+  /// with; by itself the tensor is as it was. What SwiGLU gave is not cached: backward computes it
+  /// again from what SwiGLU took (DeepSeek-V3, section 3.3.3).
+  virtual Matrix cached(LayerTensor which, const Matrix& kept) const;
 
   /// The gradient of the tensor as earlier operations find it.
   virtual Matrix keep_gradient(LayerTensor which, const Matrix& gradient) const = 0;

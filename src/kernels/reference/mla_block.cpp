@@ -93,6 +93,73 @@ Matrix sum_rotary(const MlaBlockShape& shape, const Matrix& key) {
   return sum;
 }
 
+MlaBlockActivations as_cached(MlaBlockActivations kept, const LayerArithmetic& arithmetic) {
+  const auto cache = [&](LayerTensor which, Matrix& tensor) {
+    tensor = arithmetic.cached(which, tensor);
+  };
+  cache(kInput, kept.input);
+  cache(kAttentionNormed, kept.normed);
+  cache(kQueryLatent, kept.query_latent);
+  cache(kQueryLatentNormed, kept.query_latent_normed);
+  cache(kQuery, kept.query);
+  cache(kKeyValueLatent, kept.key_value_latent);
+  cache(kKeyValueLatentNormed, kept.key_value_latent_normed);
+  cache(kKey, kept.key);
+  cache(kValue, kept.value);
+  cache(kAttention, kept.attention);
+  return kept;
+}
+
+/// What both ways back from the core need.
+struct BackwardContext {
+  const MlaBlockShape& shape;
+  const MlaBlockWeights& weights;
+  const MlaBlockActivations& activations;
+  const LayerArithmetic& arithmetic;
+  Indices positions{};
+};
+
+/// From the core to the normed input by way of the query; fills the gradients of its weights.
+Matrix query_backward(const BackwardContext& at, const Matrix& of_turned,
+                      MlaBlockWeights& of_weights) {
+  const Matrix of_query = at.arithmetic.keep_gradient(
+      kQueryUnturned, rope_backward(of_turned, at.positions, query_rope(at.shape)));
+  of_weights.query_up =
+      at.arithmetic.weight_gradient(kQueryUp, of_query, at.activations.query_latent_normed);
+  const Matrix of_latent_normed = at.arithmetic.keep_gradient(
+      kQueryLatentNormed, at.arithmetic.input_gradient(kQueryUp, of_query, at.weights.query_up));
+  const RmsNormGradients norm = rms_norm_backward(
+      at.activations.query_latent, at.weights.query_norm, at.shape.epsilon, of_latent_normed);
+  of_weights.query_norm = norm.weight;
+  const Matrix of_latent = at.arithmetic.keep_gradient(kQueryLatent, norm.input);
+  of_weights.query_down =
+      at.arithmetic.weight_gradient(kQueryDown, of_latent, at.activations.normed);
+  return at.arithmetic.input_gradient(kQueryDown, of_latent, at.weights.query_down);
+}
+
+/// The same by way of keys and values.
+Matrix key_value_backward(const BackwardContext& at, const Matrix& of_key, const Matrix& of_value,
+                          MlaBlockWeights& of_weights) {
+  const Matrix of_heads =
+      at.arithmetic.keep_gradient(kKeyValueHeads, join_heads(at.shape, of_key, of_value));
+  of_weights.key_value_up =
+      at.arithmetic.weight_gradient(kKeyValueUp, of_heads, at.activations.key_value_latent_normed);
+  const Matrix of_latent_normed = at.arithmetic.keep_gradient(
+      kKeyValueLatentNormed,
+      at.arithmetic.input_gradient(kKeyValueUp, of_heads, at.weights.key_value_up));
+  const RmsNormGradients norm =
+      rms_norm_backward(at.activations.key_value_latent.leftCols(at.shape.key_value_latent),
+                        at.weights.key_value_norm, at.shape.epsilon, of_latent_normed);
+  of_weights.key_value_norm = norm.weight;
+  Matrix of_latent(of_key.rows(), at.shape.key_value_latent + at.shape.rope_width);
+  of_latent << norm.input,
+      rope_backward(sum_rotary(at.shape, of_key), at.positions, key_rope(at.shape));
+  of_latent = at.arithmetic.keep_gradient(kKeyValueLatent, of_latent);
+  of_weights.key_value_down =
+      at.arithmetic.weight_gradient(kKeyValueDown, of_latent, at.activations.normed);
+  return at.arithmetic.input_gradient(kKeyValueDown, of_latent, at.weights.key_value_down);
+}
+
 }  // namespace
 
 MlaBlockActivations mla_block_forward(const MlaBlockShape& shape, const MlaBlockWeights& weights,
@@ -111,9 +178,9 @@ MlaBlockActivations mla_block_forward(const MlaBlockShape& shape, const MlaBlock
       arithmetic.keep(kQueryLatent, arithmetic.forward(kQueryDown, out.normed, weights.query_down));
   out.query_latent_normed = arithmetic.keep(
       kQueryLatentNormed, rms_norm_forward(out.query_latent, weights.query_norm, shape.epsilon));
-  out.query = arithmetic.keep(
-      kQuery, rope_forward(arithmetic.forward(kQueryUp, out.query_latent_normed, weights.query_up),
-                           positions, query_rope(shape)));
+  const Matrix unturned = arithmetic.keep(
+      kQueryUnturned, arithmetic.forward(kQueryUp, out.query_latent_normed, weights.query_up));
+  out.query = arithmetic.keep(kQuery, rope_forward(unturned, positions, query_rope(shape)));
 
   out.key_value_latent = arithmetic.keep(
       kKeyValueLatent, arithmetic.forward(kKeyValueDown, out.normed, weights.key_value_down));
@@ -122,9 +189,10 @@ MlaBlockActivations mla_block_forward(const MlaBlockShape& shape, const MlaBlock
                                               weights.key_value_norm, shape.epsilon));
   const Matrix rotary_key =
       rope_forward(out.key_value_latent.rightCols(shape.rope_width), positions, key_rope(shape));
-  const KeysAndValues heads = split_heads(
-      shape, arithmetic.forward(kKeyValueUp, out.key_value_latent_normed, weights.key_value_up),
-      rotary_key);
+  const Matrix up = arithmetic.keep(
+      kKeyValueHeads,
+      arithmetic.forward(kKeyValueUp, out.key_value_latent_normed, weights.key_value_up));
+  const KeysAndValues heads = split_heads(shape, up, rotary_key);
   out.key = arithmetic.keep(kKey, heads.key);
   out.value = arithmetic.keep(kValue, heads.value);
 
@@ -132,63 +200,36 @@ MlaBlockActivations mla_block_forward(const MlaBlockShape& shape, const MlaBlock
       attention_forward(attention_case(shape, cumulative_lengths), {out.query, out.key, out.value});
   out.attention = arithmetic.keep(kAttention, attention.output);
   out.log_sum_exp = attention.log_sum_exp;
-  out.output = arithmetic.forward(kAttentionOutput, out.attention, weights.output);
+  out.output = arithmetic.keep(kAttentionProjected,
+                               arithmetic.forward(kAttentionOutput, out.attention, weights.output));
   return out;
 }
 
 MlaBlockGradients mla_block_backward(const MlaBlockShape& shape, const MlaBlockWeights& weights,
-                                     const MlaBlockActivations& activations,
-                                     const Matrix& output_gradient,
+                                     const MlaBlockActivations& kept, const Matrix& output_gradient,
                                      const LayerArithmetic& arithmetic) {
   check(shape, weights);
-  require_extents("output gradient", output_gradient, activations.input.rows(), shape.hidden);
-  const Indices positions = positions_in_sequences(activations.cumulative_lengths);
+  require_extents("output gradient", output_gradient, kept.input.rows(), shape.hidden);
+  const MlaBlockActivations activations = as_cached(kept, arithmetic);
   MlaBlockGradients out;
+  const Matrix of_projected = arithmetic.keep_gradient(kAttentionProjected, output_gradient);
   out.weights.output =
-      arithmetic.weight_gradient(kAttentionOutput, output_gradient, activations.attention);
+      arithmetic.weight_gradient(kAttentionOutput, of_projected, activations.attention);
   const Matrix of_attention = arithmetic.keep_gradient(
-      kAttention, arithmetic.input_gradient(kAttentionOutput, output_gradient, weights.output));
-  const AttentionTensors of_core =
-      attention_backward(attention_case(shape, activations.cumulative_lengths),
-                         {activations.query, activations.key, activations.value}, of_attention);
+      kAttention, arithmetic.input_gradient(kAttentionOutput, of_projected, weights.output));
+  const AttentionTensors of_core = attention_backward(
+      attention_case(shape, activations.cumulative_lengths),
+      {activations.query, activations.key, activations.value}, activations.attention, of_attention);
 
-  const Matrix of_query =
-      rope_backward(arithmetic.keep_gradient(kQuery, of_core.query), positions, query_rope(shape));
-  out.weights.query_up =
-      arithmetic.weight_gradient(kQueryUp, of_query, activations.query_latent_normed);
-  const RmsNormGradients query_norm = rms_norm_backward(
-      activations.query_latent, weights.query_norm, shape.epsilon,
-      arithmetic.keep_gradient(kQueryLatentNormed,
-                               arithmetic.input_gradient(kQueryUp, of_query, weights.query_up)));
-  out.weights.query_norm = query_norm.weight;
-  const Matrix of_query_latent = arithmetic.keep_gradient(kQueryLatent, query_norm.input);
-  out.weights.query_down =
-      arithmetic.weight_gradient(kQueryDown, of_query_latent, activations.normed);
-
-  const Matrix of_key = arithmetic.keep_gradient(kKey, of_core.key);
-  const Matrix of_up = join_heads(shape, of_key, arithmetic.keep_gradient(kValue, of_core.value));
-  out.weights.key_value_up =
-      arithmetic.weight_gradient(kKeyValueUp, of_up, activations.key_value_latent_normed);
-  const RmsNormGradients key_value_norm =
-      rms_norm_backward(activations.key_value_latent.leftCols(shape.key_value_latent),
-                        weights.key_value_norm, shape.epsilon,
-                        arithmetic.keep_gradient(
-                            kKeyValueLatentNormed,
-                            arithmetic.input_gradient(kKeyValueUp, of_up, weights.key_value_up)));
-  out.weights.key_value_norm = key_value_norm.weight;
-  Matrix of_latent(activations.key_value_latent.rows(), activations.key_value_latent.cols());
-  of_latent << key_value_norm.input,
-      rope_backward(sum_rotary(shape, of_key), positions, key_rope(shape));
-  of_latent = arithmetic.keep_gradient(kKeyValueLatent, of_latent);
-  out.weights.key_value_down =
-      arithmetic.weight_gradient(kKeyValueDown, of_latent, activations.normed);
-
-  const Matrix of_normed = arithmetic.keep_gradient(
-      kAttentionNormed,
-      arithmetic.input_gradient(kQueryDown, of_query_latent, weights.query_down) +
-          arithmetic.input_gradient(kKeyValueDown, of_latent, weights.key_value_down));
+  const BackwardContext at{shape, weights, activations, arithmetic,
+                           positions_in_sequences(activations.cumulative_lengths)};
+  Matrix of_normed =
+      query_backward(at, arithmetic.keep_gradient(kQuery, of_core.query), out.weights);
+  of_normed += key_value_backward(at, arithmetic.keep_gradient(kKey, of_core.key),
+                                  arithmetic.keep_gradient(kValue, of_core.value), out.weights);
   const RmsNormGradients norm =
-      rms_norm_backward(activations.input, weights.norm, shape.epsilon, of_normed);
+      rms_norm_backward(activations.input, weights.norm, shape.epsilon,
+                        arithmetic.keep_gradient(kAttentionNormed, of_normed));
   out.weights.norm = norm.weight;
   out.input = norm.input;
   return out;

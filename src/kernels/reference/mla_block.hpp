@@ -31,7 +31,7 @@ struct MlaBlockWeights {
   Matrix output{};          // hidden x heads * value_width
 };
 
-/// What backward needs, as kept; rows are tokens.
+/// What forward made and backward needs, as kept; rows are tokens.
 struct MlaBlockActivations {
   Matrix input{};
   Matrix normed{};
@@ -60,8 +60,7 @@ MlaBlockActivations mla_block_forward(const MlaBlockShape& shape, const MlaBlock
                                       const LayerArithmetic& arithmetic);
 
 MlaBlockGradients mla_block_backward(const MlaBlockShape& shape, const MlaBlockWeights& weights,
-                                     const MlaBlockActivations& activations,
-                                     const Matrix& output_gradient,
+                                     const MlaBlockActivations& kept, const Matrix& output_gradient,
                                      const LayerArithmetic& arithmetic);
 
 }  // namespace pipecast::kernels::reference

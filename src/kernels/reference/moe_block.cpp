@@ -78,31 +78,57 @@ std::vector<Matrix> experts_weight_gradient(const LayerArithmetic& arithmetic, L
   return out;
 }
 
+/// Each routed row times its weight.
+Matrix weighted(const Matrix& rows, const Matrix& weights, const PermutedRows& order) {
+  Matrix out = Matrix::Zero(rows.rows(), rows.cols());
+  for (std::size_t row = 0; row < order.rows.size(); ++row) {
+    const auto& at = order.rows[row];
+    const auto index = static_cast<Index>(row);
+    if (at) out.row(index) = weights(at->token, at->slot) * rows.row(index);
+  }
+  return out;
+}
+
+/// Gradients of the routing weights: each expert's output is linear in its hidden row, so that the
+/// product of output and its gradient is that of the hidden row and its gradient.
+Matrix of_weights(const Matrix& hidden, const Matrix& of_hidden, const PermutedRows& order) {
+  Matrix out = Matrix::Zero(order.tokens, order.slots);
+  for (std::size_t row = 0; row < order.rows.size(); ++row) {
+    const auto& at = order.rows[row];
+    const auto index = static_cast<Index>(row);
+    if (at) out(at->token, at->slot) = hidden.row(index).dot(of_hidden.row(index));
+  }
+  return out;
+}
+
 /// Through the routed experts: fills their weights' gradients, returns that of the routing weights
-/// and adds the tokens' to of_normed.
+/// and adds the tokens' to of_normed. Gradients reach the experts without the routing weights,
+/// which come in behind the down projection, as in DeepSeek-V3's own training (its published trace
+/// of one chunk).
 Matrix routed_backward(const MoeBlockWeights& weights, const MoeBlockActivations& activations,
                        const Matrix& output_gradient, const LayerArithmetic& arithmetic,
-                       MoeBlockWeights& of_weights, Matrix& of_normed) {
+                       MoeBlockWeights& gradients, Matrix& of_normed) {
   const PermutedRows& order = activations.order;
-  const UnpermuteGradients of_combine =
-      unpermute_backward(arithmetic.keep_gradient(kCombined, output_gradient),
-                         activations.expert_output, activations.gate.weights, order);
-  const Matrix of_output = arithmetic.keep_gradient(kExpertOutput, of_combine.rows);
-  of_weights.expert_down =
-      experts_weight_gradient(arithmetic, kExpertDown, order, of_output, activations.expert_hidden);
+  const Matrix& routing = activations.gate.weights;
+  const Matrix of_output = arithmetic.keep_gradient(
+      kExpertOutput, permute_forward(arithmetic.keep_gradient(kCombined, output_gradient), order));
+  gradients.expert_down =
+      experts_weight_gradient(arithmetic, kExpertDown, order, weighted(of_output, routing, order),
+                              activations.expert_hidden);
   const Matrix of_hidden = arithmetic.keep_gradient(
       kExpertHidden,
       experts_input_gradient(arithmetic, kExpertDown, order, of_output, weights.expert_down));
   const Matrix of_gate_up = arithmetic.keep_gradient(
-      kExpertGateAndUp, swiglu_backward(activations.expert_gate_up, of_hidden));
-  of_weights.expert_gate_up =
+      kExpertGateAndUp,
+      weighted(swiglu_backward(activations.expert_gate_up, of_hidden), routing, order));
+  gradients.expert_gate_up =
       experts_weight_gradient(arithmetic, kExpertGateUp, order, of_gate_up, activations.dispatched);
   of_normed +=
       permute_backward(arithmetic.keep_gradient(
                            kDispatched, experts_input_gradient(arithmetic, kExpertGateUp, order,
                                                                of_gate_up, weights.expert_gate_up)),
                        order);
-  return of_combine.weights;
+  return of_weights(activations.expert_hidden, of_hidden, order);
 }
 
 void shared_backward(const MoeBlockWeights& weights, const MoeBlockActivations& activations,
@@ -118,6 +144,20 @@ void shared_backward(const MoeBlockWeights& weights, const MoeBlockActivations& 
   of_weights.shared_gate_up =
       arithmetic.weight_gradient(kSharedGateUp, of_gate_up, activations.normed);
   of_normed += arithmetic.input_gradient(kSharedGateUp, of_gate_up, weights.shared_gate_up);
+}
+
+MoeBlockActivations as_cached(MoeBlockActivations kept, const LayerArithmetic& arithmetic) {
+  const auto cache = [&](LayerTensor which, Matrix& tensor) {
+    tensor = arithmetic.cached(which, tensor);
+  };
+  cache(kAttentionSum, kept.input);
+  cache(kMlpNormed, kept.normed);
+  cache(kDispatched, kept.dispatched);
+  cache(kExpertGateAndUp, kept.expert_gate_up);
+  kept.expert_hidden = arithmetic.keep(kExpertHidden, swiglu_forward(kept.expert_gate_up));
+  cache(kSharedGateAndUp, kept.shared_gate_up);
+  kept.shared_hidden = arithmetic.keep(kSharedHidden, swiglu_forward(kept.shared_gate_up));
+  return kept;
 }
 
 }  // namespace
@@ -159,11 +199,11 @@ MoeBlockActivations moe_block_forward(const MoeBlockShape& shape, const MoeBlock
 }
 
 MoeBlockGradients moe_block_backward(const MoeBlockShape& shape, const MoeBlockWeights& weights,
-                                     const MoeBlockActivations& activations,
-                                     const Matrix& output_gradient,
+                                     const MoeBlockActivations& kept, const Matrix& output_gradient,
                                      const LayerArithmetic& arithmetic) {
   check(shape, weights);
-  require_extents("output gradient", output_gradient, activations.input.rows(), shape.hidden);
+  require_extents("output gradient", output_gradient, kept.input.rows(), shape.hidden);
+  const MoeBlockActivations activations = as_cached(kept, arithmetic);
   MoeBlockGradients out;
   out.weights.gate_bias = Vector::Zero(shape.gate.experts);
   Matrix of_normed = Matrix::Zero(activations.normed.rows(), activations.normed.cols());

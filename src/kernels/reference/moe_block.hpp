@@ -32,7 +32,8 @@ struct MoeBlockWeights {
   Matrix shared_down{};                  // hidden x shared_width
 };
 
-/// What backward needs, as kept. Rows of `dispatched` to `expert_output` are routed rows.
+/// What forward made and backward needs, as kept. Rows of `dispatched` to `expert_output` are
+/// routed rows.
 struct MoeBlockActivations {
   Matrix input{};
   Matrix normed{};
@@ -64,8 +65,7 @@ MoeBlockActivations moe_block_forward(const MoeBlockShape& shape, const MoeBlock
 
 /// @param output_gradient  of the sum of routed and shared experts
 MoeBlockGradients moe_block_backward(const MoeBlockShape& shape, const MoeBlockWeights& weights,
-                                     const MoeBlockActivations& activations,
-                                     const Matrix& output_gradient,
+                                     const MoeBlockActivations& kept, const Matrix& output_gradient,
                                      const LayerArithmetic& arithmetic);
 
 }  // namespace pipecast::kernels::reference

@@ -12,7 +12,9 @@
 ///   make_tensor_map(...)                 on the host: a matrix and the box that one copy moves
 ///   tma_load(destination, map, column, row, bar)     zeros outside of the matrix
 ///   tma_store(map, source, column, row)              nothing outside of the matrix
+///   tma_reduce_add(map, source, column, row)         adds FP32 to what the matrix holds
 ///   bulk_load(destination, source, bytes, bar), bulk_store(destination, source, bytes)
+///   bulk_add(destination, source, bytes)             FP32 sums into global memory
 ///   bulk_commit(), bulk_wait_read<n>(), bulk_wait<n>()   groups of stores, per thread
 ///   fence_async_proxy()                  before copies or wgmma read what threads wrote to shared
 ///   memory

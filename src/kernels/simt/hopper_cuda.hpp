@@ -94,6 +94,14 @@ __device__ __forceinline__ void tma_store(const TensorMap& map, const void* sour
       "r"(column), "r"(row), "r"(shared_address(source))
       : "memory");
 }
+__device__ __forceinline__ void tma_reduce_add(const TensorMap& map, const void* source, int column,
+                                               int row) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.bulk_group [%0, {%1, %2}], [%3];" ::
+          "l"(&map),
+      "r"(column), "r"(row), "r"(shared_address(source))
+      : "memory");
+}
 __device__ __forceinline__ void bulk_load(void* destination, const void* source, int bytes,
                                           Mbarrier* bar) {
   asm volatile(
@@ -104,6 +112,12 @@ __device__ __forceinline__ void bulk_load(void* destination, const void* source,
 }
 __device__ __forceinline__ void bulk_store(void* destination, const void* source, int bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(destination),
+               "r"(shared_address(source)), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void bulk_add(float* destination, const float* source, int bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(
+                   destination),
                "r"(shared_address(source)), "r"(bytes)
                : "memory");
 }

@@ -9,9 +9,13 @@
 ///   shared_memory<T>()                   the block's dynamic shared memory, 1,024-byte aligned
 ///   named_barrier_sync(id, threads)      barriers 1 to 15 of a block
 ///   named_barrier_arrive(id, threads)
+///   computed_here(i)                     i, and nothing that follows from it leaves the loop
+///   exp2_fast(x)                         ex2.approx.ftz: 2 to the x, 0 below the smallest normal
 ///   load_streaming(p)                    ld.global.nc.L1::no_allocate.L2::256B of 16 bytes
 ///   store_release_system, load_acquire_system, wait_until_system    flags between GPUs
 ///   launch(kernel, {grid, block, shared_bytes}, arguments...)       from the host
+///   launch_together(...)                 the same; all blocks live at once and may wait for each
+///                                        other (a cooperative launch)
 #include <cstddef>
 #include <cstdint>
 

@@ -41,8 +41,8 @@ TEST_CASE("without a command the program explains itself and fails", "[program]"
 
 TEST_CASE("every command has help and knows its version", "[program]") {
   const auto* const command =
-      GENERATE("chunk", "compare", "kernel", "run", "memory", "model", "network", "numerics",
-               "routing", "schedule", "schema", "list", "validate");
+      GENERATE("calibrate", "chunk", "compare", "kernel", "run", "memory", "model", "network",
+               "numerics", "routing", "schedule", "schema", "list", "validate");
   CAPTURE(command);
   const Outcome help = run_program(std::string(command) + " --help");
   REQUIRE(help.code == 0);
@@ -53,9 +53,10 @@ TEST_CASE("every command has help and knows its version", "[program]") {
 
 TEST_CASE("an unknown command names the nearest and all", "[program]") {
   require_refused("rnu", "unknown command 'rnu', did you mean run?; commands: ");
-  require_refused("xyzxyz",
-                  "unknown command 'xyzxyz'; commands: chunk, compare, kernel, list, memory, "
-                  "model, network, numerics, routing, run");
+  require_refused(
+      "xyzxyz",
+      "unknown command 'xyzxyz'; commands: calibrate, chunk, compare, kernel, list, memory, "
+      "model, network, numerics, routing, run");
 }
 
 TEST_CASE("an unknown option names the nearest", "[program]") {

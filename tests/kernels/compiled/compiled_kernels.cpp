@@ -26,9 +26,10 @@ const std::map<Instruction, std::vector<int>>& opcodes() {
       {Instruction::kLocal, {0x983, 0x387}},
       {Instruction::kTensorLoad, {0x5b4}},
       {Instruction::kFp32,
-       {0x220, 0x420, 0x820, 0xa20, 0xc20, 0x221, 0x421, 0x821, 0xa21, 0xc21, 0x223, 0x423, 0x823,
-        0xa23, 0xc23}},
-      {Instruction::kSpecial, {0x308}},
+       {0x220, 0x420, 0x820, 0xc20, 0xe20, 0x221, 0x421, 0x821, 0xc21, 0xe21, 0x223, 0x423, 0x823,
+        0xc23, 0xe23}},
+      {Instruction::kMaximum, {0x209, 0x409, 0x809, 0xc09, 0xe09}},
+      {Instruction::kSpecial, {0x308, 0x908, 0xd08}},
       {Instruction::kConvert, {0x23e}},
       {Instruction::kShared, {0x984, 0x388, 0x988}},
       {Instruction::kGlobal, {0x981, 0x986}},
@@ -169,6 +170,17 @@ std::vector<CompiledKernel> compiled_kernels(const fs::path& folder, const fs::p
   std::sort(all.begin(), all.end(),
             [](const CompiledKernel& a, const CompiledKernel& b) { return a.name < b.name; });
   return all;
+}
+
+std::string compiler_version(const fs::path& folder) {
+  static const std::regex kVersion(R"(release [\d.]+, V([\d.]+))");
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() != ".ptx") continue;
+    const std::string ptx = read(entry.path());
+    std::smatch match;
+    if (std::regex_search(ptx, match, kVersion)) return match[1];
+  }
+  throw std::runtime_error("no PTX file states its compiler in " + folder.string());
 }
 
 std::vector<std::string> serialised_products(const fs::path& logs) {

@@ -18,6 +18,7 @@ enum class Instruction {
   kLocal,        // LDL, STL
   kTensorLoad,   // UTMALDG
   kFp32,         // FFMA, FMUL, FADD
+  kMaximum,      // FMNMX
   kSpecial,      // MUFU: exponentials, reciprocals, square roots
   kConvert,      // F2FP
   kShared,       // LDS, STS
@@ -46,6 +47,9 @@ struct CompiledKernel {
 /// `logs`; sorted by name.
 std::vector<CompiledKernel> compiled_kernels(const std::filesystem::path& folder,
                                              const std::filesystem::path& logs);
+
+/// The compiler's own version, as the PTX files state it: "13.0.88".
+std::string compiler_version(const std::filesystem::path& folder);
 
 /// Lines of the logs with the compiler's remarks that wgmma is serialised (C7510, C7517).
 std::vector<std::string> serialised_products(const std::filesystem::path& logs);

@@ -79,6 +79,11 @@ TEST_CASE("gradients of attention are its slopes", "[reference]") {
   AttentionTensors inputs = random_tensors(shape);
   const Matrix of_output = random_matrix("gradient", 9, 2 * 4);
   const AttentionTensors gradients = attention_backward(shape, inputs, of_output);
+  const AttentionTensors by_output =
+      attention_backward(shape, inputs, attention_forward(shape, inputs).output, of_output);
+  REQUIRE(relative_error(by_output.query, gradients.query) < kSame);
+  REQUIRE(relative_error(by_output.key, gradients.key) < kSame);
+  REQUIRE(by_output.value == gradients.value);
   const auto loss = [&] {
     return weighted_sum(attention_forward(shape, inputs).output, of_output);
   };

@@ -138,6 +138,7 @@ TEST_CASE("clipping brings a norm above the limit to it and leaves others", "[re
   const double norm = gradient_norm({Vector{{3, 0}}, Vector{{}}, Vector{{4}}});
   REQUIRE(norm == 5);
   REQUIRE(clipping_factor(norm, 1) * norm == Approx(1));
+  REQUIRE(clipping_factor(1, 1) == 1 / (1 + 1e-6));
   REQUIRE(clipping_factor(0.5, 1) == 1);
   REQUIRE(clipping_factor(0, 1) == 1);
   REQUIRE_THROWS_WITH(clipping_factor(norm, 0), Contains("norm of 0"));

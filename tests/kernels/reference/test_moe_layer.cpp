@@ -4,9 +4,11 @@
 
 #include "base/error.hpp"
 #include "differences.hpp"
+#include "kernels/reference/attention.hpp"
 #include "kernels/reference/gemm.hpp"
 #include "kernels/reference/moe_layer.hpp"
 #include "kernels/reference/rms_norm.hpp"
+#include "kernels/reference/rope.hpp"
 #include "kernels/reference/swiglu.hpp"
 
 using namespace pipecast::kernels::reference;
@@ -81,6 +83,10 @@ class ScaledArithmetic final : public LayerArithmetic {
     ++kept_[which];
     return tensor;
   }
+  Matrix cached(LayerTensor which, const Matrix& kept) const override {
+    ++cached_[which];
+    return kept;
+  }
   Matrix keep_gradient(LayerTensor which, const Matrix& gradient) const override {
     ++gradients_[which];
     return gradient;
@@ -88,6 +94,7 @@ class ScaledArithmetic final : public LayerArithmetic {
 
   const std::map<std::pair<LayerLinear, LinearPass>, int>& products() const { return products_; }
   const std::map<LayerTensor, int>& kept() const { return kept_; }
+  const std::map<LayerTensor, int>& cached_counts() const { return cached_; }
   const std::map<LayerTensor, int>& gradients() const { return gradients_; }
 
  private:
@@ -96,7 +103,57 @@ class ScaledArithmetic final : public LayerArithmetic {
   ExactArithmetic exact_;
   mutable std::map<std::pair<LayerLinear, LinearPass>, int> products_;
   mutable std::map<LayerTensor, int> kept_;
+  mutable std::map<LayerTensor, int> cached_;
   mutable std::map<LayerTensor, int> gradients_;
+};
+
+/// Stores everything in steps of 1/64, the input in steps of 1/8, and refuses products of tensors
+/// that were not stored.
+class SteppedArithmetic final : public LayerArithmetic {
+ public:
+  static bool stored(const Matrix& tensor) { return stepped(tensor) == tensor; }
+
+  Matrix product(LinearProduct which, const Matrix& a, const Matrix& b) const override {
+    CAPTURE(static_cast<int>(which.linear), static_cast<int>(which.pass));
+    const bool of_weight = which.pass == LinearPass::kWeightGradient;
+    // These rows are multiplied by their routing weight first.
+    if (!(of_weight && which.linear == LayerLinear::kExpertDown)) REQUIRE(stored(a));
+    if (of_weight) REQUIRE(stored(b));
+    return ExactArithmetic{}.product(which, a, b);
+  }
+  Matrix keep(LayerTensor which, const Matrix& tensor) const override {
+    return stepped(tensor, which == LayerTensor::kInput ? 8 : 64);
+  }
+  Matrix cached(LayerTensor, const Matrix& kept) const override {
+    REQUIRE(stored(kept));
+    return kept;
+  }
+  Matrix keep_gradient(LayerTensor, const Matrix& gradient) const override {
+    return stepped(gradient);
+  }
+
+ private:
+  static Matrix stepped(const Matrix& tensor, double steps = 64) {
+    return tensor.unaryExpr([=](double x) { return std::round(steps * x) / steps; });
+  }
+};
+
+/// Caches one tensor as zeros.
+class ForgetfulArithmetic final : public LayerArithmetic {
+ public:
+  explicit ForgetfulArithmetic(LayerTensor forgotten) : forgotten_(forgotten) {}
+
+  Matrix product(LinearProduct which, const Matrix& a, const Matrix& b) const override {
+    return ExactArithmetic{}.product(which, a, b);
+  }
+  Matrix keep(LayerTensor, const Matrix& tensor) const override { return tensor; }
+  Matrix cached(LayerTensor which, const Matrix& kept) const override {
+    return which == forgotten_ ? Matrix::Zero(kept.rows(), kept.cols()) : kept;
+  }
+  Matrix keep_gradient(LayerTensor, const Matrix& gradient) const override { return gradient; }
+
+ private:
+  LayerTensor forgotten_;
 };
 
 }  // namespace
@@ -150,6 +207,81 @@ TEST_CASE("without attention output a layer is its residual and each token's own
     }
     REQUIRE(relative_error(activations.output.row(token), expected) < kSame);
   }
+}
+
+TEST_CASE("a layer's attention is absorbed decoding over its latent cache, token by token",
+          "[reference]") {
+  const MoeLayerShape shape = tiny_shape();
+  const MlaBlockShape& mla = shape.attention;
+  const MoeLayerWeights weights = random_weights(shape, 9);
+  const MoeLayerInput input = tiny_input(shape);
+  const MlaBlockActivations attention = moe_layer_forward(shape, weights, input).attention;
+  const Index latent = mla.key_value_latent;
+  const Index plain = mla.plain_width;
+  const Index width = plain + mla.rope_width;
+  const Indices positions{0, 1, 0, 1, 2};
+  Matrix cache(5, latent + mla.rope_width);
+  cache << attention.key_value_latent_normed,
+      rope_forward(attention.key_value_latent.rightCols(mla.rope_width), positions,
+                   {.head_width = mla.rope_width, .rope_width = mla.rope_width});
+  const AbsorbedDecodeCase decode = {.heads = mla.heads,
+                                     .latent_width = latent,
+                                     .rope_width = mla.rope_width,
+                                     .scale = 1 / std::sqrt(3.0 + 4.0),
+                                     .cache_rows = {{0}, {0, 1}, {2}, {2, 3}, {2, 3, 4}}};
+  Matrix query(5, mla.heads * cache.cols());
+  for (Index head = 0; head < mla.heads; ++head) {
+    const Matrix key_up =
+        weights.attention.key_value_up.middleRows(head * (plain + mla.value_width), plain);
+    query.middleCols(head * cache.cols(), cache.cols())
+        << attention.query.middleCols(head * width, plain) * key_up,
+        attention.query.middleCols(head * width + plain, mla.rope_width);
+  }
+  const AttentionResult decoded = absorbed_decode(decode, query, cache);
+  REQUIRE(relative_error(attention.log_sum_exp, decoded.log_sum_exp) < kSame);
+  for (Index head = 0; head < mla.heads; ++head) {
+    const Matrix value_up = weights.attention.key_value_up.middleRows(
+        head * (plain + mla.value_width) + plain, mla.value_width);
+    REQUIRE(relative_error(attention.attention.middleCols(head * mla.value_width, mla.value_width),
+                           product(decoded.output.middleCols(head * latent, latent), value_up)) <
+            kSame);
+  }
+}
+
+TEST_CASE("a layer multiplies stored tensors alone, and hands on what it stored", "[reference]") {
+  const MoeLayerShape shape = tiny_shape();
+  const MoeLayerWeights weights = random_weights(shape, 10);
+  const SteppedArithmetic arithmetic;
+  const MoeLayerInput input = tiny_input(shape);
+  const MoeLayerActivations out = moe_layer_forward(shape, weights, input, arithmetic);
+  REQUIRE_FALSE(SteppedArithmetic::stored(input.tokens));
+  REQUIRE(SteppedArithmetic::stored(out.attention.input));
+  REQUIRE(out.moe.input == out.attention.input + out.attention.output);
+  REQUIRE(out.output == out.moe.input + out.moe.combined + out.moe.shared_output);
+  const MoeLayerGradients gradients =
+      moe_layer_backward(shape, weights, out, random_matrix("gradient", 5, 10), arithmetic);
+  REQUIRE(SteppedArithmetic::stored(gradients.input));
+}
+
+TEST_CASE("backward takes what was cached, SwiGLU's output by way of its input", "[reference]") {
+  const MoeLayerShape shape = tiny_shape();
+  const MoeLayerWeights weights = random_weights(shape, 11);
+  const MoeLayerActivations out = moe_layer_forward(shape, weights, tiny_input(shape));
+  const auto backward = [&](LayerTensor forgotten) {
+    const ForgetfulArithmetic arithmetic(forgotten);
+    return moe_layer_backward(shape, weights, out, Matrix::Ones(5, 10), arithmetic).weights;
+  };
+  const MoeLayerWeights exact =
+      moe_layer_backward(shape, weights, out, Matrix::Ones(5, 10)).weights;
+  REQUIRE_FALSE(exact.attention.output.isZero(0));
+  REQUIRE(backward(LayerTensor::kAttention).attention.output.isZero(0));
+  REQUIRE(backward(LayerTensor::kAttention).moe.gate == exact.moe.gate);
+  REQUIRE_FALSE(exact.moe.shared_down.isZero(0));
+  REQUIRE(backward(LayerTensor::kSharedGateAndUp).moe.shared_down.isZero(0));
+  for (const Matrix& down : backward(LayerTensor::kExpertGateAndUp).moe.expert_down) {
+    REQUIRE(down.isZero(0));
+  }
+  REQUIRE(backward(LayerTensor::kMlpNormed).moe.gate.isZero(0));
 }
 
 TEST_CASE("a layer over two sequences is the layer over each alone", "[reference]") {
@@ -228,7 +360,11 @@ TEST_CASE("a layer asks its arithmetic for every product and every tensor once",
   constexpr int kTensors = static_cast<int>(LayerTensor::kOutput) + 1;
   REQUIRE(arithmetic.kept().size() == kTensors);
   REQUIRE(arithmetic.gradients().size() == kTensors);
-  for (const auto& [tensor, count] : arithmetic.kept()) REQUIRE(count == 1);
+  for (const auto& [tensor, count] : arithmetic.kept()) {
+    const bool again = tensor == LayerTensor::kExpertHidden || tensor == LayerTensor::kSharedHidden;
+    REQUIRE(count == (again ? 2 : 1));  // SwiGLU's output is computed again for backward
+  }
+  for (const auto& [tensor, count] : arithmetic.cached_counts()) REQUIRE(count == 1);
   for (const auto& [tensor, count] : arithmetic.gradients()) REQUIRE(count == 1);
 }
 

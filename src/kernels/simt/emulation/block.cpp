@@ -9,7 +9,7 @@
 #include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 namespace pipecast::kernels::emulation {
@@ -37,6 +37,9 @@ class StackCache {
       if (found != kept_.end()) {
         char* base = found->second;
         kept_.erase(found);
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(base, bytes(threads));
+#endif
         return base;
       }
     }
@@ -68,6 +71,9 @@ struct BorrowedStack {
 };
 
 thread_local Block* running = nullptr;
+
+/// Thrown in a fibre whose block will not go on.
+struct Abandoned {};
 
 }  // namespace
 
@@ -102,7 +108,11 @@ Block::Block(int index, const LaunchShape& shape, const std::function<void()>& b
 }
 
 Block::~Block() {
-  fibres_.clear();  // unwinds those that a failure left behind
+  // Fibres that a failure left behind leave their functions by an exception.
+  abandoned_ = true;
+  for (std::size_t thread = 0; thread < fibres_.size(); ++thread) {
+    if (!fibres_[thread].done) resume(static_cast<int>(thread));
+  }
   stack_cache().give_back(static_cast<int>(position_.block_extent.x), stacks_);
   std::free(shared_);
 }
@@ -120,10 +130,11 @@ void Block::start(int thread) {
         __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack_, &scheduler_stack_bytes_);
 #endif
         try {
-          body_();
-          finish_thread();
-        } catch (const boost::context::detail::forced_unwind&) {
-          throw;
+          if (!abandoned_) {
+            body_();
+            finish_thread();
+          }
+        } catch (const Abandoned&) {
         } catch (...) {
           if (!failure_) failure_ = std::current_exception();
         }
@@ -149,7 +160,7 @@ void Block::resume(int thread) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
 #endif
-  if (failure_) std::rethrow_exception(failure_);
+  if (failure_ && !abandoned_) std::rethrow_exception(failure_);
 }
 
 void Block::suspend_while(const volatile std::uint32_t* word, std::uint32_t mask,
@@ -165,6 +176,7 @@ void Block::suspend_while(const volatile std::uint32_t* word, std::uint32_t mask
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(self.fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
 #endif
+  if (abandoned_) throw Abandoned{};
 }
 
 bool Block::round() {
@@ -202,6 +214,7 @@ bool Block::round() {
 }
 
 bool Block::land_copies() {
+  running = this;  // a copy completes at a barrier of this block
   const auto landing = std::exchange(copies_, {});
   for (const auto& copy : landing) copy();
   return !landing.empty();

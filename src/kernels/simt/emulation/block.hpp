@@ -118,6 +118,7 @@ class Block {
   int current_ = 0;
   int live_ = 0;
   std::exception_ptr failure_;
+  bool abandoned_ = false;
   const void* scheduler_stack_ = nullptr;  // AddressSanitizer's
   std::size_t scheduler_stack_bytes_ = 0;
 };

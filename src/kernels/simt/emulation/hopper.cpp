@@ -283,19 +283,45 @@ void bulk_load(void* destination, const void* source, int bytes, Mbarrier* bar) 
   });
 }
 
-void tma_store(const TensorMap& map, const void* source, int column, int row) {
+namespace {
+
+/// Takes a box to the matrix when the thread waits for its stores; `put(place, piece, bytes)` does
+/// so for at most 16 bytes of it.
+template <class Put>
+void store_later(const TensorMap& map, const void* source, int column, int row, const Put& put) {
   const std::uint32_t start = shared_address(source);
   check_box_address(map.window, start);
   emulation::Fibre& self = current_block().fibre();
-  self.stores.push_back({self.store_group, [window = map.window, start, column, row] {
+  self.stores.push_back({self.store_group, [window = map.window, start, column, row, put] {
                            for_each_piece(
                                window, start, column, row,
                                [&](unsigned char* piece, std::int64_t offset, int bytes) {
                                  if (bytes == 0) return;
                                  auto* base = static_cast<char*>(const_cast<void*>(window.base));
-                                 std::memcpy(base + offset, piece, static_cast<std::size_t>(bytes));
+                                 put(base + offset, piece, static_cast<std::size_t>(bytes));
                                });
                          }});
+}
+
+}  // namespace
+
+void tma_store(const TensorMap& map, const void* source, int column, int row) {
+  store_later(map, source, column, row,
+              [](char* place, const unsigned char* piece, std::size_t bytes) {
+                std::memcpy(place, piece, bytes);
+              });
+}
+
+void tma_reduce_add(const TensorMap& map, const void* source, int column, int row) {
+  if (map.window.element != Element::kFp32) fail("only FP32 is added on the way to memory");
+  store_later(map, source, column, row,
+              [](char* place, const unsigned char* piece, std::size_t bytes) {
+                for (std::size_t at = 0; at < bytes; at += sizeof(float)) {
+                  float addend = 0;
+                  std::memcpy(&addend, piece + at, sizeof addend);
+                  atomicAdd(reinterpret_cast<float*>(place + at), addend);
+                }
+              });
 }
 
 void bulk_store(void* destination, const void* source, int bytes) {
@@ -307,6 +333,19 @@ void bulk_store(void* destination, const void* source, int bytes) {
   emulation::Fibre& self = current_block().fibre();
   self.stores.push_back({self.store_group, [destination, source, bytes] {
                            std::memcpy(destination, source, static_cast<std::size_t>(bytes));
+                         }});
+}
+
+void bulk_add(float* destination, const float* source, int bytes) {
+  const std::uint32_t start = shared_address(source);
+  if (bytes % 16 != 0 || start % 16 != 0 ||
+      reinterpret_cast<std::uintptr_t>(destination) % 16 != 0) {
+    fail("a bulk copy moves multiples of 16 bytes between multiples of 16");
+  }
+  emulation::Fibre& self = current_block().fibre();
+  self.stores.push_back({self.store_group, [destination, source, bytes] {
+                           const int count = bytes / static_cast<int>(sizeof(float));
+                           for (int i = 0; i < count; ++i) atomicAdd(destination + i, source[i]);
                          }});
 }
 

@@ -27,8 +27,10 @@ void mbarrier_wait(Mbarrier* bar, int parity);
 
 void tma_load(void* destination, const TensorMap& map, int column, int row, Mbarrier* bar);
 void tma_store(const TensorMap& map, const void* source, int column, int row);
+void tma_reduce_add(const TensorMap& map, const void* source, int column, int row);
 void bulk_load(void* destination, const void* source, int bytes, Mbarrier* bar);
 void bulk_store(void* destination, const void* source, int bytes);
+void bulk_add(float* destination, const float* source, int bytes);
 void bulk_commit();
 inline void fence_async_proxy() {}
 

@@ -22,6 +22,7 @@ struct Grid {
 };
 
 thread_local std::vector<Grid>* collected = nullptr;
+thread_local LaunchShape latest{};
 
 /// Blocks that live at once, on this host thread, until all have ended.
 void run_resident(const std::vector<std::unique_ptr<Block>>& blocks) {
@@ -46,14 +47,19 @@ void run_resident(const std::vector<std::unique_ptr<Block>>& blocks) {
 
 }  // namespace
 
+LaunchShape last_launch() { return latest; }
+
 void set_seed(std::uint64_t seed) { current_seed = seed; }
 
 void fail(const char* what) { throw DeviceError(what); }
+
+bool collecting() { return collected != nullptr; }
 
 void run_grid(const LaunchShape& shape, std::function<void()> body) {
   if (shape.grid <= 0 || shape.block <= 0 || shape.block > 1024) {
     fail("a launch needs at least one block of 1 to 1,024 threads");
   }
+  latest = shape;
   if (collected != nullptr) {
     collected->push_back({shape, std::move(body)});
     return;

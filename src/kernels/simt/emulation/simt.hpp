@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <tuple>
 
 #include "kernels/simt/device_error.hpp"
@@ -98,7 +99,13 @@ class Together {
   void run();
 };
 
+/// Whether a Together keeps launches now.
+bool collecting();
+
 void run_grid(const LaunchShape& shape, std::function<void()> body);
+
+/// The shape of this thread's last launch.
+LaunchShape last_launch();
 
 /// Blocks the calling fibre while (*word & mask) == value.
 void wait_while(const volatile std::uint32_t* word, std::uint32_t mask, std::uint32_t value);
@@ -134,6 +141,15 @@ void launch(void (*kernel)(Parameters...), const LaunchShape& shape,
                           std::decay_t<Parameters>(arguments)...)] { std::apply(kernel, values); });
 }
 
+template <class... Parameters, class... Arguments>
+void launch_together(void (*kernel)(Parameters...), const LaunchShape& shape,
+                     const Arguments&... arguments) {
+  if (emulation::collecting()) return launch(kernel, shape, arguments...);
+  emulation::Together blocks;
+  launch(kernel, shape, arguments...);
+  blocks.run();
+}
+
 /// SMs that a persistent kernel may spread over; small, so that its blocks loop.
 inline int device_sms() { return 4; }
 
@@ -158,6 +174,13 @@ inline std::uint32_t shared_address(const void* pointer) {
 inline void named_barrier_sync(int id, int threads) { emulation::block_barrier(id, threads, true); }
 inline void named_barrier_arrive(int id, int threads) {
   emulation::block_barrier(id, threads, false);
+}
+
+inline int computed_here(int value) { return value; }
+
+inline float exp2_fast(float value) {
+  const float power = std::exp2(value);
+  return power < std::numeric_limits<float>::min() ? 0.0F : power;
 }
 
 inline int4 load_streaming(const int4* pointer) { return *pointer; }
@@ -224,6 +247,16 @@ inline unsigned __ballot_sync(unsigned mask, bool predicate) {
 inline int __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, bool predicate) {
   return __ballot_sync(mask, predicate) == mask;
+}
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value) {
+  const std::uint64_t* words = pipecast::kernels::emulation::warp_exchange(mask, value);
+  unsigned largest = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    if ((mask >> lane & 1U) != 0 && words[lane] > largest) {
+      largest = static_cast<unsigned>(words[lane]);
+    }
+  }
+  return largest;
 }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
