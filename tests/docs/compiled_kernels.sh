@@ -2,16 +2,16 @@
 # What nvcc made of our kernels, from tests/kernels/compiled/budget.csv (which ctest -L cubin holds to the
 # compiler's output) and shared_memory.csv (which ctest -L kernels holds to the launches).
 #
-#   compiled_kernels.sh KERNEL...    kernels by name, as budget.csv has them
+#   compiled_kernels.sh KERNEL / KERNEL / ...    kernels by name, as budget.csv has them
 #
 # (from the project's root)
 set -euo pipefail
 folder=tests/kernels/compiled
 
-awk -F ';' -v wanted="$(printf '%s\n' "$@")" '
+awk -F ';' -v wanted="$*" '
   BEGIN {
-    count = split(wanted, order, "\n")
-    printf "%-44s %9s %9s %6s %6s %6s %6s %6s %7s %7s\n", "kernel", "registers", "shared", "QGMMA",
+    count = split(wanted, order, " / ")
+    printf "%-76s %9s %9s %6s %6s %6s %6s %6s %7s %7s\n", "kernel", "registers", "shared", "QGMMA",
       "HGMMA", "FP32", "FMNMX", "MUFU", "F2FP", "LDS+STS"
   }
   FNR == 1 { file++ }
@@ -25,6 +25,6 @@ awk -F ';' -v wanted="$(printf '%s\n' "$@")" '
   END {
     for (i = 1; i <= count; i++) {
       if (!(order[i] in row)) { print "no kernel " order[i] > "/dev/stderr"; exit 1 }
-      printf "%-44s %s\n", order[i], row[order[i]]
+      printf "%-76s %s\n", order[i], row[order[i]]
     }
   }' "$folder/shared_memory.csv" "$folder/budget.csv"

@@ -11,14 +11,15 @@ mode=$1
 shift
 awk -v mode="$mode" -v wanted=" $* " '
   FNR == 1 { gpu = FILENAME; sub(/.*\//, "", gpu); sub(/\.yaml/, "", gpu) }
-  /^[a-z0-9_]+: *$/ { section = $1; sub(/:/, "", section) }
+  /^[a-z0-9_]+:/ { section = $1; sub(/:/, "", section) }
   /^  [a-z0-9_]+:/ {
     name = $1
     sub(/:/, "", name)
     fit = $0
     if (!sub(/^[^#]*# /, "", fit)) fit = ""
   }
-  /[{] value:/ {
+  / value:/ {
+    sub(/kind: [a-z]+, /, "")
     gsub(/,/, "")
     if (index(wanted, " " section " ")) {
       full = section "." name
