@@ -208,7 +208,7 @@ class Node {
     });
   }
 
-  ExchangeShape shape{};
+  ExchangeExtents shape{};
   ExchangeRouting routing;
   std::vector<RankState> states;
 
@@ -506,7 +506,7 @@ TEST_CASE("a combine rounds once, after FP32 sums, and keeps a NaN to its own to
 }
 
 TEST_CASE("an exchange refuses shapes that its windows cannot hold", "[exchange]") {
-  ExchangeShape shape{
+  ExchangeExtents shape{
       .ranks = 3, .experts = 8, .top_k = 2, .channels = 1, .slots = 1, .slot_bytes = 64};
   REQUIRE_THROWS_WITH(exchange_window_bytes(shape), Catch::Contains("share the experts evenly"));
   shape.ranks = 2;

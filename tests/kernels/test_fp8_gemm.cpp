@@ -14,6 +14,9 @@ using Catch::Matchers::Contains;
 
 constexpr double kBf16Half = 0x1p-8;  // half of the last place, relative: 8 significant bits
 
+// Vectors are compared inside of two parentheses, as a bool: Catch takes minutes to print long
+// ones.
+
 /// Operands of a product of `groups` right sides. Rows of A are sorted by group.
 struct Operands {
   int m;
@@ -86,7 +89,7 @@ TEST_CASE("an FP8 GEMM is bit for bit a loop over the tensor core's arithmetic, 
     gemm.block_m = block_m;
     gemm_fp8(gemm);
     synchronise();
-    REQUIRE(bits_of(d) == expected);
+    REQUIRE((bits_of(d) == expected));
   });
 }
 
@@ -131,7 +134,7 @@ TEST_CASE("how many SMs compute an FP8 GEMM does not change a bit", "[fp8_gemm]"
   gemm.sms = sms;
   gemm_fp8(gemm);
   synchronise();
-  REQUIRE(bits_of(d) == expected_bits(operands));
+  REQUIRE((bits_of(d) == expected_bits(operands)));
 }
 
 TEST_CASE("a NaN in an operand of an FP8 GEMM fills its row or column and nothing else",
@@ -217,7 +220,7 @@ TEST_CASE("a grouped FP8 GEMM gives each row the product of its expert", "[fp8_g
                                        operands.a_scale.data(), operands.b_scale.data(),
                                        starts.data(), d.data(), 5, m, n, operands.k, 0});
     synchronise();
-    REQUIRE(bits_of(d) == expected);
+    REQUIRE((bits_of(d) == expected));
   });
 }
 
@@ -252,7 +255,7 @@ TEST_CASE("a masked grouped FP8 GEMM computes the rows that each expert holds", 
       std::fill_n(actual.begin() + static_cast<std::ptrdiff_t>(area(row, n)), n,
                   std::uint16_t{0xffff});
     }
-    REQUIRE(actual == expected);
+    REQUIRE((actual == expected));
   });
 }
 

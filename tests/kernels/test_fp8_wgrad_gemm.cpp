@@ -76,7 +76,7 @@ TEST_CASE("an FP8 weight gradient adds, bit for bit, a loop over the tensor core
     gemm_fp8_wgrad({operands.a.data(), operands.b.data(), operands.a_scale.data(),
                     operands.b_scale.data(), d.data(), m, n, k, 0});
     synchronise();
-    REQUIRE(as_vector(d) == expected);
+    REQUIRE((as_vector(d) == expected));
   });
 }
 
@@ -122,7 +122,7 @@ TEST_CASE("a grouped FP8 weight gradient takes every expert's own tokens", "[fp8
                             operands.b_scale.data(), starts.data(), d.data(), 4, m, operands.n,
                             operands.k, 0});
     synchronise();
-    REQUIRE(as_vector(d) == expected);
+    REQUIRE((as_vector(d) == expected));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "kernels/reference/gate.hpp"
@@ -351,7 +352,9 @@ TEST_CASE("a gate without tokens writes nothing, and impossible shapes are refus
 }
 
 TEST_CASE("experts are counted, wherever their choices stand", "[gate]") {
-  const auto [choices, experts] =
+  int choices = 0;
+  int experts = 0;
+  std::tie(choices, experts) =
       GENERATE(std::tuple{0, 8}, std::tuple{1, 1}, std::tuple{3000, 32}, std::tuple{700, 300});
   const bool one_expert = GENERATE(false, true);
   CAPTURE(choices, experts, one_expert);

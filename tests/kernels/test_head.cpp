@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "kernels/head/cross_entropy.hpp"
@@ -64,7 +65,9 @@ Tokens draw_tokens(int count, int vocabulary) {
 }  // namespace
 
 TEST_CASE("an embedding gives each token its row", "[head]") {
-  const auto [rows, columns] =
+  int rows = 0;
+  int columns = 0;
+  std::tie(rows, columns) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 64}, std::tuple{70, 264}, std::tuple{9, 2056});
   CAPTURE(rows, columns);
   constexpr int kVocabulary = 50;
@@ -96,7 +99,10 @@ TEST_CASE("a token that is none has a row of zeros and no gradient", "[head]") {
 }
 
 TEST_CASE("the embedding's gradient adds up the rows of each token", "[head]") {
-  const auto [rows, columns, vocabulary] =
+  int rows = 0;
+  int columns = 0;
+  int vocabulary = 0;
+  std::tie(rows, columns, vocabulary) =
       GENERATE(std::tuple{1, 8, 1}, std::tuple{0, 8, 3}, std::tuple{40, 264, 7},
                std::tuple{300, 8, 1}, std::tuple{12, 8200, 4});
   CAPTURE(rows, columns, vocabulary);
@@ -150,8 +156,10 @@ TEST_CASE("the embedding's gradient agrees with finite differences", "[head]") {
 }
 
 TEST_CASE("cross-entropy is the log-sum less the target's logit", "[head]") {
-  const auto [rows, vocabulary] = GENERATE(std::tuple{1, 8}, std::tuple{0, 8}, std::tuple{7, 8200},
-                                           std::tuple{19, 1024}, std::tuple{3, 2056});
+  int rows = 0;
+  int vocabulary = 0;
+  std::tie(rows, vocabulary) = GENERATE(std::tuple{1, 8}, std::tuple{0, 8}, std::tuple{7, 8200},
+                                        std::tuple{19, 1024}, std::tuple{3, 2056});
   CAPTURE(rows, vocabulary);
   const auto logits = as_bf16(normal_values(extent(rows, vocabulary), 1, 5.0F));
   const Tokens targets = draw_tokens(rows, vocabulary);
@@ -224,7 +232,9 @@ TEST_CASE("logits that are no numbers, and targets that are none", "[head]") {
 }
 
 TEST_CASE("the logits' gradient is the softmax less the target, also in place", "[head]") {
-  const auto [rows, vocabulary] =
+  int rows = 0;
+  int vocabulary = 0;
+  std::tie(rows, vocabulary) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 8}, std::tuple{7, 8200}, std::tuple{19, 1024});
   const bool in_place = GENERATE(false, true);
   CAPTURE(rows, vocabulary, in_place);
@@ -287,8 +297,8 @@ struct MtpInputs {
         hidden(as_bf16(normal_values(extent(rows, width), 1))),
         embedding(as_bf16(normal_values(extent(rows, width), 2, 0.02F))),
         slopes(as_bf16(normal_values(extent(rows, 2 * width), 5))),
-        hidden_weight(normal_values(extent(1, width), 3)),
-        embedding_weight(normal_values(extent(1, width), 4)) {}
+        hidden_weight(as_bf16(normal_values(extent(1, width), 3))),
+        embedding_weight(as_bf16(normal_values(extent(1, width), 4))) {}
 
   void run_backward() {
     Buffer<float> partial(extent(mtp_partial_rows(0), columns));
@@ -319,8 +329,8 @@ struct MtpInputs {
   Buffer<Bf16> hidden;
   Buffer<Bf16> embedding;
   Buffer<Bf16> slopes;
-  Buffer<float> hidden_weight;
-  Buffer<float> embedding_weight;
+  Buffer<Bf16> hidden_weight;
+  Buffer<Bf16> embedding_weight;
   Buffer<Bf16> hidden_grad;
   Buffer<Bf16> embedding_row_grad;
   Buffer<float> hidden_weight_grad;
@@ -329,14 +339,16 @@ struct MtpInputs {
 
 constexpr double kNormEpsilon = static_cast<double>(MtpInputs::kEpsilon);
 
-Vector as_vector(const Buffer<float>& values) {
+Vector as_vector(const Buffer<Bf16>& values) {
   return as_matrix(values, static_cast<std::int64_t>(values.size()), 1).col(0);
 }
 
 }  // namespace
 
 TEST_CASE("the MTP projection's input is both norms side by side", "[head]") {
-  const auto [tokens, columns] =
+  int tokens = 0;
+  int columns = 0;
+  std::tie(tokens, columns) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 64}, std::tuple{11, 1032}, std::tuple{3, 8192});
   CAPTURE(tokens, columns);
   const MtpInputs in(tokens, columns);
@@ -372,7 +384,9 @@ TEST_CASE("a row of zeros has a norm of zeros, one with a NaN is NaN", "[head]")
 }
 
 TEST_CASE("the gradients of both norms are the reference's", "[head]") {
-  const auto [tokens, columns] =
+  int tokens = 0;
+  int columns = 0;
+  std::tie(tokens, columns) =
       GENERATE(std::tuple{1, 8}, std::tuple{0, 64}, std::tuple{11, 1032}, std::tuple{2, 8192});
   CAPTURE(tokens, columns);
   MtpInputs in(tokens, columns);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/attention/attention_bwd.hpp"
 #include "kernels/attention/attention_fwd.hpp"
 #include "kernels/gemm/bf16_gemm.hpp"
 #include "kernels/gemm/fp8_gemm.hpp"
@@ -59,6 +60,22 @@ struct Launches {
          [this, one] {
            attention_fwd({values.data(), values.data(), values.data(), result.data(),
                           gradient.data(), one, 0});
+         }},
+        {"attention_bwd/attention_bwd_kernel",
+         [this, one] {
+           const AttentionBwdWorkspace sizes = attention_bwd_workspace(one);
+           Buffer<float> statistics(sizes.row_statistics);
+           Buffer<float> sums(sizes.query_sums);
+           Buffer<std::uint32_t> turns(sizes.query_turns);
+           const AttentionBwd problem{values.data(), values.data(),
+                                      values.data(), values.data(),
+                                      scales.data(), values.data(),
+                                      result.data(), result.data(),
+                                      result.data(), statistics.data(),
+                                      sums.data(),   turns.data(),
+                                      one,           0};
+           attention_bwd_preprocess(problem);
+           attention_bwd(problem);
          }},
     };
   }

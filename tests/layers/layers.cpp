@@ -58,6 +58,8 @@ const std::vector<Library>& libraries() {
       {"sqlite3.h", {"app/"}},
       {"zlib.h", {"app/"}},
       {"unistd.h", {"app/"}},
+      {"sys/mman.h", {"kernels/simt/emulation/"}},
+      {"sanitizer/", {"kernels/simt/emulation/"}},
       {"sys/", {"app/"}},
       {"cuda", {"kernels/"}},
       // Reading, printing and ending the program belong to the edge.

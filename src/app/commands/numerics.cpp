@@ -12,7 +12,6 @@
 #include "app/numerics/quantise_study.hpp"
 #include "app/report/numerics_report.hpp"
 #include "app/report/progress.hpp"
-#include "base/assert.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -168,21 +167,22 @@ std::vector<std::string> study_names() {
   return out;
 }
 
-/// The study that the arguments name; nothing if they name none.
+[[noreturn]] void refuse_study(const std::string& word) {
+  const std::string meant = nearest(word, study_names());
+  throw Error(fmt::format("unknown study '{}'{}; studies: {}", word,
+                          meant.empty() ? "" : fmt::format(", did you mean {}?", meant),
+                          join(study_names())));
+}
+
+/// The study that the arguments name, whose options are then known; nothing if they name none.
 const Study* study_of(const std::vector<std::string>& arguments) {
   for (const std::string& word : arguments) {
     for (const Study& study : kStudies) {
       if (study.name == word) return &study;
     }
   }
-  const auto word = std::find_if(arguments.begin(), arguments.end(), [](const std::string& one) {
-    return !one.empty() && one[0] != '-';
-  });
-  if (word == arguments.end()) return nullptr;
-  const std::string meant = nearest(*word, study_names());
-  throw Error(fmt::format("unknown study '{}'{}; studies: {}", *word,
-                          meant.empty() ? "" : fmt::format(", did you mean {}?", meant),
-                          join(study_names())));
+  if (!arguments.empty() && arguments[0].rfind('-', 0) != 0) refuse_study(arguments[0]);
+  return nullptr;
 }
 
 int run_numerics(const std::vector<std::string>& arguments) {
@@ -206,7 +206,10 @@ int run_numerics(const std::vector<std::string>& arguments) {
       ("measure", po::value<std::string>()->value_name("KEY"),
        "of the picture: a key of the rows of --json");
   if (!line.parse(arguments)) return 0;
-  PIPECAST_ASSERT(study != nullptr);
+  // A word that is the value of an option may have passed for the study.
+  if (study == nullptr) refuse_study(line.text("STUDY"));
+  require(line.text("STUDY") == study->name, "the study's name comes first: numerics {} [options]",
+          line.text("STUDY"));
   require(line.has("svg") || !line.has("measure"), "--measure is of a picture; give --svg too");
   ProgressBar progress(!line.quiet());
   const NumericsTable table =

@@ -1,7 +1,7 @@
 #include "app/numerics/numerics_table.hpp"
 
+#include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
 
 #include <atomic>
 
@@ -30,12 +30,11 @@ std::vector<std::vector<std::size_t>> combinations(const std::vector<NumericsSet
 void in_parallel(std::size_t count, int threads, const NumericsProgress& progress,
                  std::string_view stage, const std::function<void(std::size_t)>& work) {
   std::atomic<std::size_t> done = 0;
-  tbb::task_arena arena(threads);
-  arena.execute([&] {
-    tbb::parallel_for(std::size_t{0}, count, [&](std::size_t i) {
-      work(i);
-      progress(stage, static_cast<double>(++done) / static_cast<double>(count));
-    });
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                  static_cast<std::size_t>(threads));
+  tbb::parallel_for(std::size_t{0}, count, [&](std::size_t i) {
+    work(i);
+    progress(stage, static_cast<double>(++done) / static_cast<double>(count));
   });
 }
 

@@ -46,6 +46,12 @@ std::string name_of_line(const NumericsTable& table, const NumericsRow& row, std
   return out.empty() ? "all" : out;
 }
 
+/// "total relative rms" of total_relative_rms.
+std::string words_of(std::string key) {
+  std::replace(key.begin(), key.end(), '_', ' ');
+  return key;
+}
+
 }  // namespace
 
 std::string numerics_svg(const NumericsTable& table, const std::string& measure) {
@@ -76,7 +82,7 @@ std::string numerics_svg(const NumericsTable& table, const std::string& measure)
   return logarithmic_chart({.title = table.title,
                             .subtitle = fixed_settings(table),
                             .x_label = table.settings[axis].heading,
-                            .y_label = measure,
+                            .y_label = words_of(measure),
                             .series = std::move(lines)});
 }
 

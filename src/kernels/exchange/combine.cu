@@ -29,7 +29,7 @@ struct CombineExtents {
 };
 
 /// The channel's rows back to the group's peer.
-__device__ __forceinline__ void send_back(const ExchangeShape& shape, const ExchangeRank& self,
+__device__ __forceinline__ void send_back(const ExchangeExtents& shape, const ExchangeRank& self,
                                           const Results& results, const CombineExtents& extents,
                                           int channel) {
   const PeerGroup group = PeerGroup::own();
@@ -114,7 +114,7 @@ __device__ __forceinline__ void sum_token(const Sums& sums, const CombineExtents
 
 /// The channel's tokens, as many at a time as the block has warps and the rings allow. Warp r < R
 /// waits for rank r's rows and gives their slots back; all warps sum.
-__device__ __forceinline__ void sum_tokens(const ExchangeShape& shape, const ExchangeRank& self,
+__device__ __forceinline__ void sum_tokens(const ExchangeExtents& shape, const ExchangeRank& self,
                                            const Sums& sums, const CombineExtents& extents,
                                            int channel) {
   const Window own(self.windows[self.rank], shape);
@@ -155,7 +155,7 @@ __device__ __forceinline__ void sum_tokens(const ExchangeShape& shape, const Exc
 
 /// Even blocks send, odd ones sum.
 __global__ void __launch_bounds__(kExchangeThreadsAtMost, 1)
-    ep_combine_kernel(const __grid_constant__ ExchangeShape shape,
+    ep_combine_kernel(const __grid_constant__ ExchangeExtents shape,
                       const __grid_constant__ ExchangeRank self, Results results, Sums sums,
                       CombineExtents extents) {
   const int channel = block_index() / 2;

@@ -79,7 +79,7 @@ __device__ __forceinline__ void receive_token(const Incoming& in, const SlotExte
 }
 
 /// The channel's tokens for the group's peer.
-__device__ __forceinline__ void send(const ExchangeShape& shape, const ExchangeRank& self,
+__device__ __forceinline__ void send(const ExchangeExtents& shape, const ExchangeRank& self,
                                      const Outgoing& out, const SlotExtents& extents, int channel) {
   const PeerGroup group = PeerGroup::own();
   RingWriter ring(Window(self.windows[group.peer], shape), Window(self.windows[self.rank], shape),
@@ -108,7 +108,7 @@ __device__ __forceinline__ void send(const ExchangeShape& shape, const ExchangeR
 }
 
 /// The channel's rows from the group's peer.
-__device__ __forceinline__ void receive(DispatchShared& shared, const ExchangeShape& shape,
+__device__ __forceinline__ void receive(DispatchShared& shared, const ExchangeExtents& shape,
                                         const ExchangeRank& self, const Incoming& in,
                                         const SlotExtents& extents, int channel) {
   const PeerGroup group = PeerGroup::own();
@@ -138,7 +138,7 @@ __device__ __forceinline__ void receive(DispatchShared& shared, const ExchangeSh
 
 /// Even blocks send, odd ones receive.
 __global__ void __launch_bounds__(kExchangeThreadsAtMost, 1)
-    ep_dispatch_kernel(const __grid_constant__ ExchangeShape shape,
+    ep_dispatch_kernel(const __grid_constant__ ExchangeExtents shape,
                        const __grid_constant__ ExchangeRank self, Outgoing out, Incoming in,
                        SlotExtents extents) {
   auto& shared = shared_memory<DispatchShared>();

@@ -25,7 +25,7 @@ namespace pipecast::kernels {
 constexpr int kMostRanks = 8;
 
 /// What all ranks of an exchange agree on.
-struct ExchangeShape {
+struct ExchangeExtents {
   int ranks;       // 1 to 8
   int experts;     // of all ranks, divisible by ranks: expert e lives on rank e / (experts / ranks)
   int top_k;       // at most 32
@@ -38,7 +38,7 @@ int dispatch_slot_bytes(int row_bytes, int scales, int top_k);
 int combine_slot_bytes(int columns, int top_k);
 
 /// Memory of one rank that all ranks reach. Filled with zeros once, before the first call.
-std::size_t exchange_window_bytes(const ExchangeShape& shape);
+std::size_t exchange_window_bytes(const ExchangeExtents& shape);
 
 struct ExchangeRank {
   void* windows[kMostRanks];  // of every rank, as this rank's GPU sees them
@@ -47,7 +47,7 @@ struct ExchangeRank {
 
 /// Where each token goes.
 struct EpLayout {
-  ExchangeShape shape;
+  ExchangeExtents shape;
   const int* chosen;              // tokens x top_k: expert, or negative for none
   std::uint32_t* ranks_of_token;  // tokens: a bit for each rank that holds one of its experts
   int* channel_counts;            // ranks x channels: rows for each rank
@@ -60,7 +60,7 @@ void ep_layout(const EpLayout& problem);
 
 /// Tells every rank what it will receive, after all ranks have left the call before.
 struct EpNotify {
-  ExchangeShape shape;
+  ExchangeExtents shape;
   ExchangeRank self;
   const int* channel_counts;  // as ep_layout left them
   const int* expert_counts;
@@ -72,7 +72,7 @@ void ep_notify(const EpNotify& problem);
 
 /// The same without counts, for ways that are known.
 struct EpCachedNotify {
-  ExchangeShape shape;
+  ExchangeExtents shape;
   ExchangeRank self;
 };
 void ep_cached_notify(const EpCachedNotify& problem);
@@ -80,7 +80,7 @@ void ep_cached_notify(const EpCachedNotify& problem);
 /// Sends each token once to every rank that holds one of its experts; received rows are in the
 /// order of sending rank, then token. row_bytes is a multiple of 16.
 struct EpDispatch {
-  ExchangeShape shape;
+  ExchangeExtents shape;
   ExchangeRank self;
   const void* rows;      // tokens x row_bytes
   const float* scales;   // tokens x scale_count, or null where scale_count is 0
@@ -103,7 +103,7 @@ void ep_dispatch(const EpDispatch& problem);
 /// Sums what came back of every token, in FP32, from rank 0 upwards: output = addends + rows. A
 /// token that went nowhere is the sum of its addends. columns is a multiple of 8.
 struct EpCombine {
-  ExchangeShape shape;
+  ExchangeExtents shape;
   ExchangeRank self;
   const Bf16* rows;        // received x columns, in the order in which they were received
   const float* weights;    // received x top_k (gradients of routing weights), or null

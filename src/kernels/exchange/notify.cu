@@ -16,7 +16,7 @@ struct LayoutShared {
 /// One block counts one channel after the other.
 __global__ void __launch_bounds__(kThreads)
     ep_layout_kernel(const int* __restrict__ chosen, std::uint32_t* __restrict__ ranks_of_token,
-                     int* __restrict__ channel_counts, ExchangeShape shape, int tokens) {
+                     int* __restrict__ channel_counts, ExchangeExtents shape, int tokens) {
   auto& shared = shared_memory<LayoutShared>();
   const int per_rank = shape.experts / shape.ranks;
   for (int channel = block_index(); channel < shape.channels; channel += grid_size()) {
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// All ranks reach this point before any leaves it, and see what the others wrote before.
-__device__ __forceinline__ void barrier_of_ranks(const ExchangeShape& shape,
+__device__ __forceinline__ void barrier_of_ranks(const ExchangeExtents& shape,
                                                  const ExchangeRank& self, std::uint32_t number) {
   __syncthreads();
   const int peer = thread_index();
@@ -55,7 +55,7 @@ __device__ __forceinline__ void barrier_of_ranks(const ExchangeShape& shape,
 }
 
 /// This rank's counts into the windows of those that will receive.
-__device__ __forceinline__ void send_counts(const ExchangeShape& shape, const ExchangeRank& self,
+__device__ __forceinline__ void send_counts(const ExchangeExtents& shape, const ExchangeRank& self,
                                             const int* channel_counts, const int* expert_counts) {
   const int per_rank = shape.experts / shape.ranks;
   for (int peer = 0; peer < shape.ranks; ++peer) {
@@ -72,7 +72,7 @@ __device__ __forceinline__ void send_counts(const ExchangeShape& shape, const Ex
 }
 
 /// Running sums of all ranks' channels by one warp, and of the local experts by the others.
-__device__ __forceinline__ void receive_counts(const ExchangeShape& shape, const Window& window,
+__device__ __forceinline__ void receive_counts(const ExchangeExtents& shape, const Window& window,
                                                int* first_rows, int* local_counts) {
   if (warp_index() == 0) {
     const int streams = shape.ranks * shape.channels;
@@ -107,7 +107,7 @@ struct NotifyCounts {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    ep_notify_kernel(const __grid_constant__ ExchangeShape shape,
+    ep_notify_kernel(const __grid_constant__ ExchangeExtents shape,
                      const __grid_constant__ ExchangeRank self, NotifyCounts counts) {
   const Window window(self.windows[self.rank], shape);
   const std::uint32_t calls = *window.calls();
@@ -140,7 +140,7 @@ int combine_slot_bytes(int columns, int top_k) {
   return 2 * columns + (4 * top_k + kBytesPerPiece - 1) / kBytesPerPiece * kBytesPerPiece;
 }
 
-std::size_t exchange_window_bytes(const ExchangeShape& shape) {
+std::size_t exchange_window_bytes(const ExchangeExtents& shape) {
   check_exchange("exchange_window_bytes", shape);
   return static_cast<std::size_t>(Window(nullptr, shape).bytes());
 }

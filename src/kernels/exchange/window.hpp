@@ -21,7 +21,7 @@ constexpr int kWordsPerFlag = 128 / 4;
 /// and the rings.
 class Window {
  public:
-  PIPECAST_HOST_DEVICE Window(void* base, const ExchangeShape& shape)
+  PIPECAST_HOST_DEVICE Window(void* base, const ExchangeExtents& shape)
       : words_(static_cast<std::uint32_t*>(base)), shape_(shape) {}
 
   /// Barriers that `rank` has reached, written by it.
@@ -69,7 +69,7 @@ class Window {
   }
 
   std::uint32_t* words_;
-  ExchangeShape shape_;
+  ExchangeExtents shape_;
 };
 
 /// Tokens of a channel.
@@ -118,7 +118,7 @@ class RingWriter {
   /// @param own     the sender's
   __device__ __forceinline__ RingWriter(const Window& reader, const Window& own, int channel,
                                         int rank, const PeerGroup& group,
-                                        const ExchangeShape& shape)
+                                        const ExchangeExtents& shape)
       : reader_(reader),
         head_(own.head(channel, group.peer)),
         tail_(reader.tail(channel, rank)),
@@ -197,7 +197,7 @@ __device__ __forceinline__ void receive_pieces(int4* to, const int4* from, int p
 }
 
 /// @throws DeviceError unless every rank can hold its part of the exchange
-inline void check_exchange(const char* what, const ExchangeShape& s) {
+inline void check_exchange(const char* what, const ExchangeExtents& s) {
   if (s.ranks < 1 || s.ranks > kMostRanks || s.experts < s.ranks || s.experts % s.ranks != 0 ||
       s.top_k < 1 || s.top_k > kWarpSize || s.channels < 1 || s.slots < 1 || s.slot_bytes < 0 ||
       s.slot_bytes % kBytesPerPiece != 0) {
@@ -207,6 +207,8 @@ inline void check_exchange(const char* what, const ExchangeShape& s) {
   }
 }
 
-inline int exchange_threads(const ExchangeShape& s) { return s.ranks * kWarpsPerPeer * kWarpSize; }
+inline int exchange_threads(const ExchangeExtents& s) {
+  return s.ranks * kWarpsPerPeer * kWarpSize;
+}
 
 }  // namespace pipecast::kernels

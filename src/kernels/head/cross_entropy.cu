@@ -128,7 +128,7 @@ void check_extents(const char* what, int rows, int vocabulary) {
 
 }  // namespace
 
-void cross_entropy_fwd(const CrossEntropy& p) {
+void cross_entropy_fwd(const CrossEntropyForward& p) {
   check_extents("cross_entropy_fwd", p.rows, p.vocabulary);
   if (p.rows == 0) return;
   launch(cross_entropy_fwd_kernel,

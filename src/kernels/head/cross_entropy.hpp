@@ -9,7 +9,7 @@ namespace pipecast::kernels {
 /// Per row log(sum(exp(logits))), in one pass over the logits, and its distance to the logit of the
 /// target. A negative target: no loss. A NaN or +infinity among the logits makes both NaN; a row of
 /// nothing but -infinity has the log-sum -infinity and the loss NaN. vocabulary is a multiple of 8.
-struct CrossEntropy {
+struct CrossEntropyForward {
   const Bf16* logits;  // rows x vocabulary
   const int* targets;  // rows
   float* log_sum_exp;  // rows
@@ -19,7 +19,7 @@ struct CrossEntropy {
   int sms;  // how many SMs the kernel may use; 0 for all
 };
 /// @throws DeviceError on extents outside of those above, or a failed launch
-void cross_entropy_fwd(const CrossEntropy& problem);
+void cross_entropy_fwd(const CrossEntropyForward& problem);
 
 /// weight * (exp(logit - log_sum_exp) - 1 at the target); zero in rows with a negative target.
 struct CrossEntropyBackward {

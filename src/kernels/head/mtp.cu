@@ -46,7 +46,7 @@ __device__ __forceinline__ void load_row(const int4* row, int pieces, int4 (&val
 /// One half of the concatenation: its input and its weight.
 struct NormHalf {
   const int4* input;
-  const float* weight;
+  const int4* weight;
 };
 struct NormHalves {
   NormHalf hidden;
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kThreads)
       float x[kBf16PerPiece];
       float weight[kBf16PerPiece];
       unpack_bf16(values[i], x);
-      load_fp32(half.weight + at * kBf16PerPiece, weight);
+      unpack_bf16(__ldg(half.weight + at), weight);
 #pragma unroll
       for (int j = 0; j < kBf16PerPiece; ++j) x[j] *= scale * weight[j];
       to[at] = pack_piece(x);
@@ -102,10 +102,10 @@ struct NormPiece {
   float weight[kBf16PerPiece];
 };
 __device__ __forceinline__ void open_piece(NormPiece& piece, const int4& x, const int4& slope,
-                                           const float* weight) {
+                                           const int4& weight) {
   unpack_bf16(x, piece.x);
   unpack_bf16(slope, piece.slope);
-  load_fp32(weight, piece.weight);
+  unpack_bf16(weight, piece.weight);
 }
 
 /// Blocks of even number work on the hidden half, odd ones on the embedding.
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocksPerSm)
     for (int i = 0; i < kPieces; ++i) {
       const int at = i * kThreads + thread_index();
       if (at >= pieces) continue;
-      open_piece(piece, values[i], slopes[i], half.weight + at * kBf16PerPiece);
+      open_piece(piece, values[i], slopes[i], __ldg(half.weight + at));
 #pragma unroll
       for (int j = 0; j < kBf16PerPiece; ++j) {
         squares = fmaf(piece.x[j], piece.x[j], squares);
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocksPerSm)
     for (int i = 0; i < kPieces; ++i) {
       const int at = i * kThreads + thread_index();
       if (at >= pieces) continue;
-      open_piece(piece, values[i], slopes[i], half.weight + at * kBf16PerPiece);
+      open_piece(piece, values[i], slopes[i], __ldg(half.weight + at));
 #pragma unroll
       for (int j = 0; j < kBf16PerPiece; ++j) {
         weight_grad[i][j] = fmaf(piece.slope[j], piece.x[j] * scale, weight_grad[i][j]);
@@ -196,8 +196,8 @@ void mtp_concat_norm(const MtpConcatNorm& p) {
   launch(mtp_concat_norm_kernel,
          {persistent_grid(2 * static_cast<std::int64_t>(p.tokens), p.sms, kBlocksPerSm), kThreads,
           sizeof(SumShared)},
-         NormHalves{{pieces_of(p.hidden), p.hidden_weight},
-                    {pieces_of(p.embedding), p.embedding_weight}},
+         NormHalves{{pieces_of(p.hidden), pieces_of(p.hidden_weight)},
+                    {pieces_of(p.embedding), pieces_of(p.embedding_weight)}},
          pieces_of(p.output), p.tokens, p.columns / kBf16PerPiece, p.epsilon);
 }
 
@@ -207,8 +207,8 @@ void mtp_concat_norm_bwd(const MtpConcatNormBackward& p) {
   check_extents("mtp_concat_norm_bwd", p.tokens, p.columns);
   const int blocks = mtp_partial_rows(p.sms);  // even, and all write their partial sums
   launch(mtp_concat_norm_bwd_kernel, {blocks, kThreads, sizeof(SumShared)},
-         NormHalves{{pieces_of(p.hidden), p.hidden_weight},
-                    {pieces_of(p.embedding), p.embedding_weight}},
+         NormHalves{{pieces_of(p.hidden), pieces_of(p.hidden_weight)},
+                    {pieces_of(p.embedding), pieces_of(p.embedding_weight)}},
          NormGradients{pieces_of(p.output_grad), pieces_of(p.hidden_grad),
                        pieces_of(p.embedding_grad), p.partial_sums},
          p.tokens, p.columns / kBf16PerPiece, p.epsilon);

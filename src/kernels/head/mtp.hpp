@@ -9,11 +9,11 @@ namespace pipecast::kernels {
 /// epsilon), computed in FP32. Source: DeepSeek-V3 report (arXiv 2412.19437), equation 21. columns
 /// is a multiple of 8 and at most 8,192.
 struct MtpConcatNorm {
-  const Bf16* hidden;             // tokens x columns, of the depth before
-  const Bf16* embedding;          // tokens x columns, of the token that comes next
-  const float* hidden_weight;     // columns
-  const float* embedding_weight;  // columns
-  Bf16* output;                   // tokens x (2 columns)
+  const Bf16* hidden;            // tokens x columns, of the depth before
+  const Bf16* embedding;         // tokens x columns, of the token that comes next
+  const Bf16* hidden_weight;     // columns
+  const Bf16* embedding_weight;  // columns
+  Bf16* output;                  // tokens x (2 columns)
   int tokens;
   int columns;
   float epsilon;
@@ -28,8 +28,8 @@ void mtp_concat_norm(const MtpConcatNorm& problem);
 struct MtpConcatNormBackward {
   const Bf16* hidden;
   const Bf16* embedding;
-  const float* hidden_weight;
-  const float* embedding_weight;
+  const Bf16* hidden_weight;
+  const Bf16* embedding_weight;
   const Bf16* output_grad;       // tokens x (2 columns)
   Bf16* hidden_grad;             // tokens x columns
   Bf16* embedding_grad;          // tokens x columns

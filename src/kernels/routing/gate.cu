@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/routing/gate.hpp"
+#include "kernels/routing/selection.hpp"
 #include "kernels/simt/pieces.hpp"
 #include "kernels/simt/simt.hpp"
 
@@ -14,25 +15,7 @@ constexpr int kMostExperts = 1024;
 // Keeps the quotient finite where all chosen scores are zero. Source: DeepSeek-V3's model code.
 constexpr float kSmallestSum = 1e-20F;
 
-// Order keys: any number is above both.
-constexpr unsigned kTaken = 0;
-constexpr unsigned kNan = 1;
-
-/// Unsigned integers in the order of the floats, NaN below all. Scores here are never -0: a sum of
-/// opposite numbers is +0.
-__device__ __forceinline__ unsigned order_key(float value) {
-  if (value != value) return kNan;
-  const unsigned bits = __float_as_uint(value);
-  return (bits >> 31) != 0U ? ~bits : bits | 0x80000000U;
-}
-
 __device__ __forceinline__ float sigmoid(float logit) { return 1.0F / (1.0F + expf(-logit)); }
-
-/// A lane's neighbouring elements, moved by the widest accesses that their alignment allows.
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount < kBytesPerPiece ? sizeof(T) * kCount : kBytesPerPiece) Elements {
-  T values[kCount];
-};
 
 __device__ __forceinline__ float as_float(float value) { return value; }
 __device__ __forceinline__ float as_float(Bf16 value) { return to_float(value); }
@@ -45,88 +28,6 @@ __device__ __forceinline__ float rounded_to<float>(float value) {
 template <>
 __device__ __forceinline__ Bf16 rounded_to<Bf16>(float value) {
   return to_bf16(value);
-}
-
-/// Ranks of what every lane brings: true where it is among the `best` largest of the leaders, which
-/// are the lanes divisible by `stride`; of equals the lower lane wins.
-__device__ __forceinline__ bool among_best(float value, int best, int stride) {
-  const unsigned own = order_key(value);
-  int ahead = 0;
-  for (int other = 0; other < kWarpSize; other += stride) {
-    const unsigned key = __shfl_sync(kAllLanes, own, other);
-    ahead += key > own || (key == own && other < lane_index() / stride * stride) ? 1 : 0;
-  }
-  return ahead < best;
-}
-
-/// Sum of the two best of a group, which `lanes` neighbouring lanes hold.
-template <int kPerLane>
-__device__ __forceinline__ float two_best(const float (&scores)[kPerLane], int lanes) {
-  float first = scores[0];
-  float second = 0.0F;
-  bool has_second = false;
-#pragma unroll
-  for (int i = 1; i < kPerLane; ++i) {
-    const bool better = order_key(scores[i]) > order_key(first);
-    const float loser = better ? first : scores[i];
-    first = better ? scores[i] : first;
-    if (!has_second || order_key(loser) > order_key(second)) second = loser;
-    has_second = true;
-  }
-  for (int distance = 1; distance < lanes; distance *= 2) {
-    const float their_first = __shfl_xor_sync(kAllLanes, first, distance);
-    const float their_second = __shfl_xor_sync(kAllLanes, second, distance);
-    const bool better = order_key(their_first) > order_key(first);
-    const float loser = better ? first : their_first;
-    const float rival = better ? their_second : second;  // behind the winner on its own side
-    first = better ? their_first : first;
-    second = has_second && order_key(rival) > order_key(loser) ? rival : loser;
-    has_second = true;
-  }
-  return has_second ? first + second : first;
-}
-
-struct Selection {
-  int groups;
-  int top_groups;
-  int top_k;
-};
-
-/// One warp: expert chosen as number `lane`, for lanes below top_k.
-template <int kPerLane>
-__device__ __forceinline__ int select(const float (&scores)[kPerLane], const Selection& selection) {
-  const int lane = lane_index();
-  bool kept = true;
-  if (selection.top_groups < selection.groups) {
-    const int lanes = kWarpSize / selection.groups;
-    kept = among_best(two_best(scores, lanes), selection.top_groups, lanes);
-  }
-  unsigned keys[kPerLane];
-#pragma unroll
-  for (int i = 0; i < kPerLane; ++i) keys[i] = kept ? order_key(scores[i]) : kTaken;
-
-  int chosen = 0;
-  for (int choice = 0; choice < selection.top_k; ++choice) {
-    unsigned best = keys[0];
-    int slot = 0;
-#pragma unroll
-    for (int i = 1; i < kPerLane; ++i) {
-      if (keys[i] > best) {
-        best = keys[i];
-        slot = i;
-      }
-    }
-    // Lanes hold neighbouring experts, so the lowest lane has the lowest index.
-    const unsigned largest = __reduce_max_sync(kAllLanes, best);
-    const int winner = __ffs(static_cast<int>(__ballot_sync(kAllLanes, best == largest))) - 1;
-    const int expert = winner * kPerLane + __shfl_sync(kAllLanes, slot, winner);
-    if (lane == choice) chosen = expert;
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
-      if (lane * kPerLane + i == expert) keys[i] = kTaken;
-    }
-  }
-  return chosen;
 }
 
 template <class T, int kPerLane>
@@ -148,7 +49,7 @@ __global__ void __launch_bounds__(kThreads)
     float scores[kPerLane];
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) scores[i] = sigmoid(as_float(own.values[i])) + biases[i];
-    const int expert = select(scores, selection);
+    const int expert = select_best(scores, selection);
     // Without the bias: read again, from the L1.
     const float score = lane < selection.top_k ? sigmoid(as_float(row[expert])) : 0.0F;
     const float sum = warp_sum(score) + kSmallestSum;

@@ -8,15 +8,9 @@
 #include <string>
 
 #include "kernels/simt/device_error.hpp"
+#include "kernels/simt/launch_shape.hpp"
 
 namespace pipecast::kernels {
-
-/// Grid and block of a launch, and its dynamic shared memory.
-struct LaunchShape {
-  int grid;
-  int block;
-  std::size_t shared_bytes;
-};
 
 inline void check_cuda(cudaError_t status, const char* what) {
   if (status != cudaSuccess) {

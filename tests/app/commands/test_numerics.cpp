@@ -98,7 +98,9 @@ TEST_CASE("bad values of the laboratory are refused with what was expected",
   require_refused({"gem"},
                   "unknown study 'gem', did you mean gemm?; studies: gemm, quantise, "
                   "layer, moments");
-  require_refused({}, "STUDY is missing");
+  require_refused({}, "STUDY is missing; usage: pipecast numerics gemm|quantise|layer|moments");
+  require_refused({"--seed", "5", "gem"}, "unknown study 'gem', did you mean gemm?");
+  require_refused({"--svg", "gemm", "quantise"}, "the study's name comes first: numerics quantise");
   require_refused({"gemm", "--k", "100"}, "k = 100: a positive multiple of 32 is expected");
   require_refused({"gemm", "--k", "x"}, "--k: 'x': a whole number from 32 to 1048576 is expected");
   require_refused({"gemm", "--k", "64,64"}, "--k: '64' stands twice");

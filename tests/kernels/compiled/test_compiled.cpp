@@ -167,11 +167,12 @@ TEST_CASE("every matrix product and attention uses tensor cores, every exchange 
   const auto fp8 = [](const CompiledKernel& k) { return k.count(Instruction::kFp8Product); };
   const auto bf16 = [](const CompiledKernel& k) { return k.count(Instruction::kBf16Product); };
   const auto streaming = [](const CompiledKernel& k) { return k.ptx_streaming_loads; };
-  static_cast<void>(streaming);
   for (const Need& need :
        {Need{"fp8_gemm/gemm_fp8_kernel", fp8}, Need{"fp8_wgrad_gemm/gemm_fp8_wgrad_kernel", fp8},
-        Need{"bf16_gemm/gemm_bf16_kernel", bf16},
-        Need{"attention_fwd/attention_fwd_kernel", bf16}}) {
+        Need{"bf16_gemm/gemm_bf16_kernel", bf16}, Need{"attention_fwd/attention_fwd_kernel", bf16},
+        Need{"attention_bwd/attention_bwd_kernel", bf16},
+        Need{"attention_decode/attention_decode_kernel", bf16}, Need{"dispatch/", streaming},
+        Need{"combine/", streaming}}) {
     CAPTURE(need.kernel);
     int found = 0;
     for (const CompiledKernel& kernel : kernels()) {

@@ -9,8 +9,16 @@
 
 #include "base/random.hpp"
 #include "kernels/memory/buffer.hpp"
+#include "kernels/numbers/bf16.hpp"
+#include "kernels/numbers/fp8.hpp"
 
 namespace pipecast::kernels {
+
+inline std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
+
+inline double number(float value) { return static_cast<double>(value); }
+inline double number(Bf16 value) { return number(to_float(value)); }
+inline double number(E4m3 value) { return number(to_float(value)); }
 
 /// Normal variates of mean 0, the same ones every time. A large tensor repeats the first million: a
 /// kernel's time does not depend on values, and drawing billions of them takes minutes.
@@ -29,33 +37,42 @@ std::shared_ptr<Buffer<Format>> normal_operand(std::int64_t elements, const char
   return out;
 }
 
+/// Normal BF16 of deviation 1.
+inline std::shared_ptr<Buffer<Bf16>> bf16_operand(std::int64_t elements, const char* name) {
+  return normal_operand<Bf16>(elements, name, 1, to_bf16);
+}
+
+template <class T>
+std::shared_ptr<Buffer<T>> result_of(std::int64_t elements) {
+  return std::make_shared<Buffer<T>>(at(elements));
+}
+
 /// Elements of a result whose reference is worked out: all of a small one, else spread over it so
 /// that every tile's corner and interior may be among them.
-inline std::vector<std::int64_t> sampled(std::int64_t elements) {
-  constexpr std::int64_t kMost = 512;
+inline std::vector<std::int64_t> sampled(std::int64_t elements, std::int64_t most = 512) {
   std::vector<std::int64_t> out;
-  if (elements <= kMost) {
+  if (elements <= most) {
     for (std::int64_t i = 0; i < elements; ++i) out.push_back(i);
     return out;
   }
   Random random(1, "elements that are checked");
   out = {0, elements - 1};
-  while (static_cast<std::int64_t>(out.size()) < kMost) {
+  while (static_cast<std::int64_t>(out.size()) < most) {
     out.push_back(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(elements))));
   }
   return out;
+}
+
+/// The larger of two errors; NaN is infinitely far, where std::max would forget it.
+inline double worse(double worst, double error) {
+  return std::isnan(error) ? HUGE_VAL : std::max(worst, error);
 }
 
 /// Largest difference over the root mean square of what was expected; NaN is infinitely far.
 class WorstError {
  public:
   void add(double actual, double expected) {
-    const double difference = std::abs(actual - expected);
-    if (std::isnan(difference)) {
-      worst_ = HUGE_VAL;
-    } else {
-      worst_ = std::max(worst_, difference);
-    }
+    worst_ = worse(worst_, std::abs(actual - expected));
     squares_ += expected * expected;
     ++count_;
   }

@@ -66,7 +66,7 @@ StackCache& stack_cache() {
 
 /// Boost.Context's allocator for a stack that somebody else owns.
 struct BorrowedStack {
-  boost::context::stack_context allocate() const { std::abort(); }
+  boost::context::stack_context allocate() const { throw DeviceError("stacks are borrowed"); }
   void deallocate(boost::context::stack_context&) const {}
 };
 

@@ -20,6 +20,7 @@
 #include <tuple>
 
 #include "kernels/simt/device_error.hpp"
+#include "kernels/simt/launch_shape.hpp"
 
 // CUDA's words, as far as kernels here use them.
 #define __global__
@@ -67,12 +68,6 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 
 namespace pipecast::kernels {
-
-struct LaunchShape {
-  int grid;
-  int block;
-  std::size_t shared_bytes;
-};
 
 namespace emulation {
 
