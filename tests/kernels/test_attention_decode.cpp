@@ -183,10 +183,10 @@ TEST_CASE("decoding is the softmax over the paged cache, however its pages are d
   };
   const auto example = GENERATE(values<Case>({
       {{1}, 1},
-      {{65}, 2},             // just over a page: two parts of one
-      {{64, 0, 130, 1}, 3},  // an empty sequence, and parts that begin within one
-      {{0, 0, 300}, 1},      // cut into four
-      {{70}, 65},            // more heads than a tile
+      {{65}, 2},              // just over a page: two parts of one
+      {{64, 0, 130, 1}, 3},   // an empty sequence
+      {{0, 10, 20, 300}, 1},  // one that is cut and begins within a part
+      {{70}, 65},             // more heads than a tile
       {{10, 20, 30, 40, 0, 64}, 1},
   }));
   const DecodeInputs inputs(example.lengths, example.heads);
