@@ -49,12 +49,8 @@ Json subject_json(const CalibrateSubject& subject) {
           {"no_gpu", subject.no_gpu.empty() ? Json(nullptr) : Json(subject.no_gpu)}};
 }
 
-std::string subject_text(const CalibrateSubject& subject) {
-  const std::string device =
-      subject.device.name.empty()
-          ? "No GPU here: " + subject.no_gpu
-          : fmt::format("{}, driver {}", subject.device.name, subject.device.driver);
-  return fmt::format("{}\nShapes of {}; predictions for {} by {}.\n\n", device, subject.scenario,
+std::string shapes_text(const CalibrateSubject& subject) {
+  return fmt::format("Shapes of {}; predictions for {} by {}.\n\n", subject.scenario,
                      subject.machine.gpu.name, subject.machine.calibration_file);
 }
 
@@ -204,8 +200,10 @@ std::string calibrate_plan_text(const CalibrateSubject& subject,
                number(planned.predict(subject.machine.calibration)), planned.unit,
                there ? "yes" : "none", shortened(planned.used)});
   }
-  return fmt::format("{}{}\n{} measurements, of which {} have no kernel in this build.\n",
-                     subject_text(subject), table.text(), plan.size(), missing);
+  return fmt::format(
+      "Nothing is timed: a dry run.\n{}{}\n{} measurements, of which {} have no kernel in this "
+      "build.\n",
+      shapes_text(subject), table.text(), plan.size(), missing);
 }
 
 nlohmann::ordered_json calibrate_plan_json(const CalibrateSubject& subject,
@@ -222,7 +220,8 @@ nlohmann::ordered_json calibrate_plan_json(const CalibrateSubject& subject,
 }
 
 std::string calibrate_text(const CalibrateSubject& subject, const CalibrateOutcome& outcome) {
-  std::string out = subject_text(subject) + kinds_text(subject, outcome) +
+  std::string out = fmt::format("{}, driver {}\n", subject.device.name, subject.device.driver) +
+                    shapes_text(subject) + kinds_text(subject, outcome) +
                     worst_text(subject, outcome) + untimed_text(outcome.session);
   if (outcome.session.not_reached > 0) {
     out += fmt::format("The time limit left {} measurements; the same command goes on.\n",

@@ -78,6 +78,7 @@ Measurement GpuMeasurer::measure(const PlannedMeasurement& planned) {
 Measurement GpuMeasurer::measure_kernel(const PlannedMeasurement& planned) {
   const std::optional<TimedCase> kernel = case_of(planned);
   if (!kernel) return {.outcome = Outcome::kNoKernel, .note = "no kernel for this shape yet"};
+  if (kernel->prepare) kernel->prepare();
   kernel->run();
   kernels::synchronise();
   const double error = kernel->error();
@@ -88,7 +89,7 @@ Measurement GpuMeasurer::measure_kernel(const PlannedMeasurement& planned) {
             .note = fmt::format("wrong by {:.3g}, tolerated are {:.3g}", error, kernel->tolerance)};
   }
   telemetry_.start();
-  const std::vector<double> times = kernels::time_on_gpu(kernel->run, kTiming);
+  const std::vector<double> times = kernels::time_on_gpu(kernel->run, kTiming, kernel->prepare);
   const kernels::TelemetrySample load = telemetry_.stop();
   Measurement out = timed(times, kernel->launches);
   out.error = error;

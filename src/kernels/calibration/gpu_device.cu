@@ -88,16 +88,24 @@ GpuInventory find_gpus() {
 
 void use_gpu(int index) { check_cuda(cudaSetDevice(index), "choosing a device"); }
 
-std::vector<double> time_on_gpu(const std::function<void()>& run, const TimingOptions& options) {
+std::vector<double> time_on_gpu(const std::function<void()>& run, const TimingOptions& options,
+                                const std::function<void()>& prepare) {
   // Twice the L2, so that nothing of the operands stays.
   const std::int64_t flushed = 2 * attribute(cudaDevAttrL2CacheSize, current_device());
   const DeviceMemory flush(options.flush_l2 ? flushed : 0);
-  for (int i = 0; i < options.warm_up; ++i) run();
+  const auto make_ready = [&] {
+    if (prepare) prepare();
+  };
+  for (int i = 0; i < options.warm_up; ++i) {
+    make_ready();
+    run();
+  }
   check_cuda(cudaDeviceSynchronize(), "a kernel that warms up");
   std::vector<double> out;
   Event start;
   Event end;
   for (int i = 0; i < options.repetitions; ++i) {
+    make_ready();
     flush.write();
     start.record();
     run();

@@ -35,9 +35,11 @@ struct TimingOptions {
 };
 
 /// Microseconds of every repetition, between two events on the device's stream.
-/// @param run  enqueues the work once
+/// @param run      enqueues the work once
+/// @param prepare  enqueues what has to come before each, untimed; may be empty
 /// @throws DeviceError if a kernel failed, or without CUDA
-std::vector<double> time_on_gpu(const std::function<void()>& run, const TimingOptions& options);
+std::vector<double> time_on_gpu(const std::function<void()>& run, const TimingOptions& options,
+                                const std::function<void()>& prepare = {});
 
 /// Every one of the devices sends `bytes` to all of them together, an equal share to each, through
 /// NCCL (opened at run time: libnccl.so.2), as grouped ncclSend and ncclRecv: the slowest device's

@@ -14,7 +14,8 @@ GpuInventory find_gpus() { return {{}, kReason}; }
 void use_gpu(int) { throw DeviceError(kReason); }
 
 // Emulated kernels have no time: what they take here says nothing of a GPU.
-std::vector<double> time_on_gpu(const std::function<void()>&, const TimingOptions&) {
+std::vector<double> time_on_gpu(const std::function<void()>&, const TimingOptions&,
+                                const std::function<void()>&) {
   throw DeviceError(kReason);
 }
 std::vector<double> time_peer_copy(int, int, std::int64_t, const TimingOptions&) {

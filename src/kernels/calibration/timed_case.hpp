@@ -10,10 +10,11 @@
 namespace pipecast::kernels {
 
 struct TimedCase {
-  std::function<void()> run;      ///< enqueues it once on the current device
-  std::function<double()> error;  ///< of the last run's result against its reference
-  double tolerance = 0;           ///< that a right kernel's error does not exceed
-  int launches = 1;               ///< in one run, each of which counts
+  std::function<void()> run{};      ///< enqueues it once on the current device
+  std::function<double()> error{};  ///< of the last run's result, or of one of its own
+  double tolerance = 0;             ///< that a right kernel's error does not exceed
+  int launches = 1;                 ///< in one run, each of which counts
+  std::function<void()> prepare{};  ///< before every run, outside of its time; may be empty
 };
 
 /// An operation's options by name, as `pipecast list operations` has them.

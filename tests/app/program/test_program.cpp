@@ -333,3 +333,42 @@ TEST_CASE("the fit refuses a GPU without measurements", "[program]") {
   REQUIRE(fit.code == 2);
   REQUIRE(fit.err == "usage: fit_calibration h800|h100\n");
 }
+
+TEST_CASE("calibrate without a GPU says so and exits with 77", "[program]") {
+  // A machine of a tester may have one: it is hidden.
+  const Outcome outcome = shell("CUDA_VISIBLE_DEVICES= '" PIPECAST_PROGRAM "' calibrate --json -");
+  REQUIRE(outcome.code == 77);
+  REQUIRE(outcome.out.empty());
+  REQUIRE_THAT(outcome.err, StartsWith("calibrate: there is no GPU to calibrate on: ") &&
+                                Contains("--dry-run lists what would be timed"));
+}
+
+TEST_CASE("calibrate --dry-run needs no GPU and predicts as pipecast kernel does", "[program]") {
+  const std::string hidden = "CUDA_VISIBLE_DEVICES= '" PIPECAST_PROGRAM "' ";
+  const Outcome outcome =
+      shell(hidden + "calibrate --gpu h100 --only rmsnorm-fwd --dry-run --json -");
+  REQUIRE(outcome.code == 0);
+  const Json plan = Json::parse(outcome.out);
+  REQUIRE(plan["gpu"] == "h100");
+  REQUIRE(plan["device"].is_null());
+  REQUIRE(plan["no_gpu"].is_string());
+  REQUIRE(plan["measurements"].size() >= 3);
+  for (const Json& row : plan["measurements"]) {
+    REQUIRE(row["name"] == "rmsnorm_fwd");
+    REQUIRE(row["kernel"] == true);
+    const Json kernel = Json::parse(run_program("kernel rmsnorm_fwd --gpu h100 --rows " +
+                                                row["shape"]["rows"].dump() + " --columns " +
+                                                row["shape"]["columns"].dump() + " --sms " +
+                                                row["sms"].dump() + " --json -")
+                                        .out);
+    REQUIRE(row["predicted"] == kernel["time_us"]);
+  }
+}
+
+TEST_CASE("calibrate refuses what it cannot do", "[program]") {
+  require_refused("calibrate --model deepseek-v4 --dry-run",
+                  "--model: no shipped model or scenario 'deepseek-v4'");
+  require_refused("calibrate --time-limit 10 --dry-run", "--time-limit: '10' is no time; expected");
+  require_refused("calibrate --only gemm_fp9 --dry-run",
+                  "--only: this scenario times no 'gemm_fp9', did you mean gemm_fp8?");
+}

@@ -155,9 +155,8 @@ std::optional<TimedCase> blocks_to_fp8(const CaseOptions& options, int sms) {
             top, largest(*source, row * e.columns + left, std::min(kTile, e.columns - left), 1));
       }
       const std::int64_t block = top_row / kTile * tiles(e.columns) + left / kTile;
-      worst =
-          std::max(worst, cast_error(number((*codes)[at(element)]), number((*scales)[at(block)]),
-                                     number((*source)[at(element)]), top, false));
+      worst = worse(worst, cast_error(number((*codes)[at(element)]), number((*scales)[at(block)]),
+                                      number((*source)[at(element)]), top, false));
     }
     return worst;
   };

@@ -68,6 +68,14 @@ inline double worse(double worst, double error) {
   return std::isnan(error) ? HUGE_VAL : std::max(worst, error);
 }
 
+/// Distance of an E4M3 code times its scale from what it stands for, over what rounding may do:
+/// half a step of E4M3 after one of BF16. A right cast stays at or below 1.
+inline double fp8_error(double actual, double expected, double scale) {
+  const double bf16 = std::abs(expected) * 0x1p-8;
+  const double e4m3 = std::max(std::abs(expected) * 0x1p-4, scale * 0x1p-10);
+  return std::abs(actual - expected) / (bf16 + e4m3);
+}
+
 /// Largest difference over the root mean square of what was expected; NaN is infinitely far.
 class WorstError {
  public:
