@@ -182,7 +182,7 @@ LayerTensors tensors_of(const LayerExtents& e, const Buffer<Bf16>& output,
           {"shared down", from_device(g.shared_down, e.shared_width)}};
 }
 
-Matrix from_device(const Fp8Rows& rows) {
+Matrix from_device(const RowsFp8& rows) {
   const Buffer<Bf16> values = uncast(rows, 0);
   synchronise();
   return from_device(values, rows.columns);

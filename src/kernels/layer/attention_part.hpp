@@ -16,11 +16,11 @@ namespace pipecast::kernels {
 /// section 3.3.3).
 struct AttentionKept {
   Buffer<Bf16> input{};
-  Fp8Rows normed{};
+  RowsFp8 normed{};
   Buffer<Bf16> query_latent{};
-  Fp8Rows query_latent_normed{};
+  RowsFp8 query_latent_normed{};
   Buffer<Bf16> key_value_latent{};  // without the rotary key
-  Fp8Rows key_value_latent_normed{};
+  RowsFp8 key_value_latent_normed{};
   Buffer<Bf16> query{};
   Buffer<Bf16> key{};
   Buffer<Bf16> value{};

@@ -20,7 +20,7 @@ RowPlaces places_of(const RoutedRows& rows) {
           .capacity = rows.capacity};
 }
 
-GateAndUp kept_inputs(const Fp8Rows& gate_up) {
+GateAndUp kept_inputs(const RowsFp8& gate_up) {
   return {.values = nullptr,
           .codes = gate_up.codes.data(),
           .scales = gate_up.scales.data(),
@@ -28,7 +28,7 @@ GateAndUp kept_inputs(const Fp8Rows& gate_up) {
 }
 
 /// What was sent, with its scales as products read them.
-Fp8Rows by_tile(Fp8Rows sent, int sms) {
+RowsFp8 by_tile(RowsFp8 sent, int sms) {
   Buffer<float> scales = scales_by_tile(sent, sms);
   return {std::move(sent.codes), std::move(scales), ScaleOrder::kByTile, sent.rows, sent.columns};
 }
@@ -101,9 +101,9 @@ RoutedRows ExpertsPart::place(const Buffer<int>& chosen, int tokens) const {
   return out;
 }
 
-Fp8Rows ExpertsPart::to_rows(const Fp8Rows& sent, const RoutedRows& places) const {
+RowsFp8 ExpertsPart::to_rows(const RowsFp8& sent, const RoutedRows& places) const {
   const int tiles = sent.columns / kScaleTile;
-  Fp8Rows out{matrix_buffer<E4m3>(places.rows, sent.columns),
+  RowsFp8 out{matrix_buffer<E4m3>(places.rows, sent.columns),
               matrix_buffer<float>(tiles, places.rows), ScaleOrder::kByTile, places.rows,
               sent.columns};
   permute_with_scales({.tokens = sent.codes.data(),
@@ -130,8 +130,8 @@ Buffer<Bf16> ExpertsPart::to_tokens(const Buffer<Bf16>& rows, const float* weigh
   return out;
 }
 
-Fp8Rows ExpertsPart::activated(const Buffer<Bf16>& gate_up, int rows, int width) const {
-  Fp8Rows out{matrix_buffer<E4m3>(rows, width), matrix_buffer<float>(width / kScaleTile, rows),
+RowsFp8 ExpertsPart::activated(const Buffer<Bf16>& gate_up, int rows, int width) const {
+  RowsFp8 out{matrix_buffer<E4m3>(rows, width), matrix_buffer<float>(width / kScaleTile, rows),
               ScaleOrder::kByTile, rows, width};
   swiglu_fwd_and_cast_fp8({.gate_up = gate_up.data(),
                            .codes = out.codes.data(),
@@ -148,7 +148,7 @@ Buffer<Bf16> ExpertsPart::forward(Buffer<Bf16> input, int tokens, ExpertsKept& k
   kept.input = std::move(input);
   const Buffer<Bf16> normed = norm_forward(norm_, kept.input, tokens);
   route(normed, tokens, kept);
-  Fp8Rows sent = cast_to_send(normed, tokens, extents_.hidden, sms);
+  RowsFp8 sent = cast_to_send(normed, tokens, extents_.hidden, sms);
   kept.routed = to_rows(sent, kept.places);
   kept.sent = by_tile(std::move(sent), sms);
 
@@ -167,14 +167,14 @@ Buffer<Bf16> ExpertsPart::forward(Buffer<Bf16> input, int tokens, ExpertsKept& k
   return sum_of(combined, shared_output, tokens, extents_.hidden, sms);
 }
 
-Buffer<Bf16> ExpertsPart::routed_backward(const ExpertsKept& kept, const Fp8Rows& sent_gradient,
+Buffer<Bf16> ExpertsPart::routed_backward(const ExpertsKept& kept, const RowsFp8& sent_gradient,
                                           Buffer<float>& of_weights,
                                           LayerGradients& gradients) const {
   const int sms = extents_.sms;
   const int rows = kept.places.rows;
   const int width = extents_.expert_width;
   const Buffer<int>& first_row = kept.places.first_row;
-  const Fp8Rows of_output = to_rows(sent_gradient, kept.places);
+  const RowsFp8 of_output = to_rows(sent_gradient, kept.places);
   const Buffer<Bf16> of_hidden = experts_input_gradient(of_output, expert_down_, first_row, sms);
 
   auto row_weight = matrix_buffer<float>(rows, 1);
@@ -209,13 +209,13 @@ Buffer<Bf16> ExpertsPart::routed_backward(const ExpertsKept& kept, const Fp8Rows
   return to_tokens(of_rows, nullptr, kept.places);
 }
 
-Buffer<Bf16> ExpertsPart::shared_backward(const ExpertsKept& kept, const Fp8Rows& sent_gradient,
+Buffer<Bf16> ExpertsPart::shared_backward(const ExpertsKept& kept, const RowsFp8& sent_gradient,
                                           LayerGradients& gradients) const {
   const int sms = extents_.sms;
   const int tokens = sent_gradient.rows;
   const int width = extents_.shared_width;
   const Buffer<Bf16> of_hidden = linear_input_gradient(sent_gradient, shared_down_, sms);
-  Fp8Columns hidden{matrix_buffer<E4m3>(width, padded_tokens(tokens)),
+  ColumnsFp8 hidden{matrix_buffer<E4m3>(width, padded_tokens(tokens)),
                     matrix_buffer<float>(padded_tokens(tokens) / kScaleTile, width), width,
                     padded_tokens(tokens)};
   swiglu_recompute_and_cast_transpose({.gate_up = kept_inputs(kept.shared_gate_up),
@@ -268,7 +268,7 @@ Buffer<Bf16> ExpertsPart::gate_backward(const ExpertsKept& kept, const Buffer<fl
 Buffer<Bf16> ExpertsPart::backward(const ExpertsKept& kept, const Buffer<Bf16>& output_gradient,
                                    int tokens, LayerGradients& gradients) const {
   const int sms = extents_.sms;
-  Fp8Rows sent = cast_to_send(output_gradient, tokens, extents_.hidden, sms);
+  RowsFp8 sent = cast_to_send(output_gradient, tokens, extents_.hidden, sms);
   Buffer<float> of_weights = zeros(tokens, extents_.top_k);
   const Buffer<Bf16> routed = routed_backward(kept, sent, of_weights, gradients);
   const Buffer<Bf16> shared = shared_backward(kept, by_tile(std::move(sent), sms), gradients);

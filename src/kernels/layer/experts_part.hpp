@@ -28,11 +28,11 @@ struct ExpertsKept {
   Buffer<float> logits{};
   Buffer<int> chosen{};     // tokens x top_k
   Buffer<float> weights{};  // tokens x top_k
-  Fp8Rows sent{};           // normed tokens as they are dispatched
+  RowsFp8 sent{};           // normed tokens as they are dispatched
   RoutedRows places{};
-  Fp8Rows routed{};
-  Fp8Rows routed_gate_up{};
-  Fp8Rows shared_gate_up{};
+  RowsFp8 routed{};
+  RowsFp8 routed_gate_up{};
+  RowsFp8 shared_gate_up{};
 };
 
 class ExpertsPart {
@@ -50,14 +50,14 @@ class ExpertsPart {
  private:
   void route(const Buffer<Bf16>& normed, int tokens, ExpertsKept& kept) const;
   [[nodiscard]] RoutedRows place(const Buffer<int>& chosen, int tokens) const;
-  [[nodiscard]] Fp8Rows to_rows(const Fp8Rows& sent, const RoutedRows& places) const;
+  [[nodiscard]] RowsFp8 to_rows(const RowsFp8& sent, const RoutedRows& places) const;
   [[nodiscard]] Buffer<Bf16> to_tokens(const Buffer<Bf16>& rows, const float* weights,
                                        const RoutedRows& places) const;
-  [[nodiscard]] Fp8Rows activated(const Buffer<Bf16>& gate_up, int rows, int width) const;
-  [[nodiscard]] Buffer<Bf16> routed_backward(const ExpertsKept& kept, const Fp8Rows& sent_gradient,
+  [[nodiscard]] RowsFp8 activated(const Buffer<Bf16>& gate_up, int rows, int width) const;
+  [[nodiscard]] Buffer<Bf16> routed_backward(const ExpertsKept& kept, const RowsFp8& sent_gradient,
                                              Buffer<float>& of_weights,
                                              LayerGradients& gradients) const;
-  [[nodiscard]] Buffer<Bf16> shared_backward(const ExpertsKept& kept, const Fp8Rows& sent_gradient,
+  [[nodiscard]] Buffer<Bf16> shared_backward(const ExpertsKept& kept, const RowsFp8& sent_gradient,
                                              LayerGradients& gradients) const;
   [[nodiscard]] Buffer<Bf16> gate_backward(const ExpertsKept& kept, const Buffer<float>& of_weights,
                                            int tokens, LayerGradients& gradients) const;

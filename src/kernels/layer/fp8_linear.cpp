@@ -10,7 +10,7 @@ namespace {
 
 int tiles_of(int extent) { return (extent + kScaleTile - 1) / kScaleTile; }
 
-Buffer<Bf16> product(const Fp8Rows& a, const E4m3* b, const float* b_scale, int n, int sms) {
+Buffer<Bf16> product(const RowsFp8& a, const E4m3* b, const float* b_scale, int n, int sms) {
   auto out = matrix_buffer<Bf16>(a.rows, n);
   gemm_fp8({.a = a.codes.data(),
             .b = b,
@@ -25,7 +25,7 @@ Buffer<Bf16> product(const Fp8Rows& a, const E4m3* b, const float* b_scale, int 
   return out;
 }
 
-Buffer<Bf16> experts_product(const Fp8Rows& a, const E4m3* b, const float* b_scale, int experts,
+Buffer<Bf16> experts_product(const RowsFp8& a, const E4m3* b, const float* b_scale, int experts,
                              int n, const Buffer<int>& offsets, int sms) {
   auto out = matrix_buffer<Bf16>(a.rows, n);
   grouped_gemm_fp8(ContiguousFp8Gemm{.a = a.codes.data(),
@@ -66,17 +66,17 @@ Fp8Weights cast_weights(const Buffer<Bf16>& source, int matrices, int outputs, i
   return out;
 }
 
-Buffer<Bf16> linear_forward(const Fp8Rows& input, const Fp8Weights& weights, int sms) {
+Buffer<Bf16> linear_forward(const RowsFp8& input, const Fp8Weights& weights, int sms) {
   return product(input, weights.codes.data(), weights.scales.data(), weights.outputs, sms);
 }
 
-Buffer<Bf16> linear_input_gradient(const Fp8Rows& output_gradient, const Fp8Weights& weights,
+Buffer<Bf16> linear_input_gradient(const RowsFp8& output_gradient, const Fp8Weights& weights,
                                    int sms) {
   return product(output_gradient, weights.transposed.data(), weights.transposed_scales.data(),
                  weights.inputs, sms);
 }
 
-Buffer<float> linear_weight_gradient(const Fp8Columns& output_gradient, const Fp8Columns& input,
+Buffer<float> linear_weight_gradient(const ColumnsFp8& output_gradient, const ColumnsFp8& input,
                                      int sms) {
   Buffer<float> out = zeros(output_gradient.columns, input.columns);
   gemm_fp8_wgrad({.a = output_gradient.codes.data(),
@@ -91,20 +91,20 @@ Buffer<float> linear_weight_gradient(const Fp8Columns& output_gradient, const Fp
   return out;
 }
 
-Buffer<Bf16> experts_forward(const Fp8Rows& input, const Fp8Weights& weights,
+Buffer<Bf16> experts_forward(const RowsFp8& input, const Fp8Weights& weights,
                              const Buffer<int>& offsets, int sms) {
   return experts_product(input, weights.codes.data(), weights.scales.data(), weights.matrices,
                          weights.outputs, offsets, sms);
 }
 
-Buffer<Bf16> experts_input_gradient(const Fp8Rows& output_gradient, const Fp8Weights& weights,
+Buffer<Bf16> experts_input_gradient(const RowsFp8& output_gradient, const Fp8Weights& weights,
                                     const Buffer<int>& offsets, int sms) {
   return experts_product(output_gradient, weights.transposed.data(),
                          weights.transposed_scales.data(), weights.matrices, weights.inputs,
                          offsets, sms);
 }
 
-Buffer<float> experts_weight_gradient(const Fp8Columns& output_gradient, const Fp8Columns& input,
+Buffer<float> experts_weight_gradient(const ColumnsFp8& output_gradient, const ColumnsFp8& input,
                                       const Buffer<int>& offsets, int sms) {
   const int experts = static_cast<int>(offsets.size()) - 1;
   Buffer<float> out =

@@ -24,21 +24,21 @@ struct Fp8Weights {
 /// @param source  matrices x outputs x inputs; of several matrices, extents are multiples of 128
 Fp8Weights cast_weights(const Buffer<Bf16>& source, int matrices, int outputs, int inputs, int sms);
 
-Buffer<Bf16> linear_forward(const Fp8Rows& input, const Fp8Weights& weights, int sms);
-Buffer<Bf16> linear_input_gradient(const Fp8Rows& output_gradient, const Fp8Weights& weights,
+Buffer<Bf16> linear_forward(const RowsFp8& input, const Fp8Weights& weights, int sms);
+Buffer<Bf16> linear_input_gradient(const RowsFp8& output_gradient, const Fp8Weights& weights,
                                    int sms);
-Buffer<float> linear_weight_gradient(const Fp8Columns& output_gradient, const Fp8Columns& input,
+Buffer<float> linear_weight_gradient(const ColumnsFp8& output_gradient, const ColumnsFp8& input,
                                      int sms);
 
 /// The same of rows sorted by expert: those of expert e are offsets[e] to offsets[e + 1], each a
 /// multiple of 128, so that neither a tile of a product nor a scale of a column has two experts.
-Buffer<Bf16> experts_forward(const Fp8Rows& input, const Fp8Weights& weights,
+Buffer<Bf16> experts_forward(const RowsFp8& input, const Fp8Weights& weights,
                              const Buffer<int>& offsets, int sms);
-Buffer<Bf16> experts_input_gradient(const Fp8Rows& output_gradient, const Fp8Weights& weights,
+Buffer<Bf16> experts_input_gradient(const RowsFp8& output_gradient, const Fp8Weights& weights,
                                     const Buffer<int>& offsets, int sms);
 
 /// experts x outputs x inputs; zeros for experts without rows.
-Buffer<float> experts_weight_gradient(const Fp8Columns& output_gradient, const Fp8Columns& input,
+Buffer<float> experts_weight_gradient(const ColumnsFp8& output_gradient, const ColumnsFp8& input,
                                       const Buffer<int>& offsets, int sms);
 
 }  // namespace pipecast::kernels

@@ -20,7 +20,7 @@ Buffer<T> matrix_buffer(std::int64_t rows, std::int64_t columns) {
 Buffer<float> zeros(std::int64_t rows, std::int64_t columns);
 
 /// Activations with a scale per 1 x 128.
-struct Fp8Rows {
+struct RowsFp8 {
   Buffer<E4m3> codes{};
   Buffer<float> scales{};
   ScaleOrder order{};
@@ -29,26 +29,26 @@ struct Fp8Rows {
 };
 
 /// The same transposed, with a scale per 128 tokens of a column: an operand of a weight gradient.
-struct Fp8Columns {
+struct ColumnsFp8 {
   Buffer<E4m3> codes{};    // columns x padded tokens
   Buffer<float> scales{};  // padded tokens / 128 x columns
   int columns{};
   int padded_tokens{};
 };
 
-Fp8Rows cast_rows(const Buffer<Bf16>& source, int rows, int columns, int sms);
+RowsFp8 cast_rows(const Buffer<Bf16>& source, int rows, int columns, int sms);
 
 /// As tokens and their gradients are sent: scales row by row, powers of two.
-Fp8Rows cast_to_send(const Buffer<Bf16>& source, int rows, int columns, int sms);
+RowsFp8 cast_to_send(const Buffer<Bf16>& source, int rows, int columns, int sms);
 
 /// What was sent, as products read it: the same codes, scales tile by tile.
-Buffer<float> scales_by_tile(const Fp8Rows& sent, int sms);
+Buffer<float> scales_by_tile(const RowsFp8& sent, int sms);
 
-Fp8Columns cast_columns(const Buffer<Bf16>& source, int rows, int columns, int sms);
+ColumnsFp8 cast_columns(const Buffer<Bf16>& source, int rows, int columns, int sms);
 
 /// @param row_weight  multiplies the rows before the cast; null: 1
-Fp8Columns cast_columns(const Fp8Rows& source, const float* row_weight, int sms);
+ColumnsFp8 cast_columns(const RowsFp8& source, const float* row_weight, int sms);
 
-Buffer<Bf16> uncast(const Fp8Rows& source, int sms);
+Buffer<Bf16> uncast(const RowsFp8& source, int sms);
 
 }  // namespace pipecast::kernels
