@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -134,7 +135,10 @@ int calibrate(const CommandLine& line, const std::vector<PlannedMeasurement>& pl
   MeasurementTable table(table_path, subject.device, write_file);
   const SessionResult session = measure(line, plan, measurer, table);
   CalibrateOutcome outcome{.session = session, .table = table_path.string()};
-  if (table.size() > 0) {
+  const auto timed = [](const SessionRow& row) {
+    return row.measurement.outcome == Measurement::Outcome::kTimed;
+  };
+  if (std::any_of(session.rows.begin(), session.rows.end(), timed)) {
     outcome.fitted = fit_measurements(session.rows, subject.machine, subject.device);
     outcome.calibration = output.string();
     write_file(output, calibration_yaml(*outcome.fitted, "pipecast calibrate"));
