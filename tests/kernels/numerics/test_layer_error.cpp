@@ -42,7 +42,8 @@ TEST_CASE("a rounding reaches what comes after it alone", "[numerics]") {
   const LayerErrorStudy& study = tiny_study();
   const LayerErrors backward = study.errors_of(recipe("fp8-input-gradient"));
   REQUIRE(backward.output == 0);
-  REQUIRE(backward.gate == Approx(0).margin(1e-13));  // its gradient comes from forward values
+  // The routing weights' gradient is that of a hidden row, behind the down projection's product.
+  REQUIRE(backward.gate > 0.01);
   REQUIRE(backward.input_gradient > 0.01);
   const LayerErrors weights = study.errors_of(recipe("fp8-weight-gradient"));
   REQUIRE(weights.output == 0);
