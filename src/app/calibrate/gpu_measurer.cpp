@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "base/registry.hpp"
+#include "kernels/calibration/peer_exchange.hpp"
 #include "kernels/calibration/statistics.hpp"
 #include "kernels/calibration/timed_case.hpp"
 #include "kernels/memory/buffer.hpp"
@@ -21,6 +22,10 @@ using kernels::TimedCase;
 using Outcome = Measurement::Outcome;
 
 constexpr kernels::TimingOptions kTiming{.warm_up = 5, .repetitions = 31, .flush_l2 = true};
+
+bool is_exchange(const PlannedMeasurement& planned) {
+  return planned.name == "ep_dispatch" || planned.name == "ep_combine";
+}
 
 bool is_link(const PlannedMeasurement& planned) {
   return planned.name == kPeerCopy || planned.name == kNcclAllToAll;
@@ -69,6 +74,7 @@ GpuMeasurer::GpuMeasurer(const kernels::GpuInventory& machine, std::vector<int> 
 Measurement GpuMeasurer::measure(const PlannedMeasurement& planned) {
   try {
     if (planned.name == kClockUnderLoad) return measure_clock();
+    if (is_exchange(planned)) return measure_exchange(planned);
     return is_link(planned) ? measure_links(planned) : measure_kernel(planned);
   } catch (const kernels::DeviceError& error) {
     throw Error(fmt::format("{}: {}", planned.key(), error.what()));
@@ -151,8 +157,48 @@ Measurement GpuMeasurer::measure_links(const PlannedMeasurement& planned) {
   }
 }
 
+/// Windows in the memory of the machine's first GPUs, whose numbers are the ranks'.
+Measurement GpuMeasurer::measure_exchange(const PlannedMeasurement& planned) {
+  for (int rank = 0; rank < planned.gpus; ++rank) {
+    if (devices_.at(static_cast<std::size_t>(rank)) != rank) {
+      return {.outcome = Outcome::kNoKernel,
+              .note = "ranks are the machine's first GPUs: --gpus N"};
+    }
+  }
+  if (kernels::most_ranks() < planned.gpus) {
+    return {.outcome = Outcome::kNoKernel, .note = "the GPUs cannot reach each other's memory"};
+  }
+  const auto extent = [&](std::string_view name) {
+    return static_cast<int>(extent_of(planned, name));
+  };
+  kernels::PeerExchange exchange({.ranks = planned.gpus,
+                                  .tokens = extent("tokens"),
+                                  .hidden = extent("hidden"),
+                                  .experts = extent("experts"),
+                                  .top_k = extent("top_k"),
+                                  .sms = planned.sms});
+  const double wrong = exchange.wrong_share();
+  if (wrong > 0) {
+    return {.outcome = Outcome::kWrong,
+            .error = wrong,
+            .tolerance = 0,
+            .note = fmt::format("{:.3g} of what was looked at is wrong", wrong)};
+  }
+  const bool dispatch = planned.name == "ep_dispatch";
+  Measurement out =
+      timed(kernels::time_ranks_together(
+                planned.gpus,
+                [&](int rank) {
+                  dispatch ? exchange.launch_dispatch(rank) : exchange.launch_combine(rank);
+                },
+                kTiming, [&] { exchange.prepare(); }),
+            1);
+  out.error = wrong;
+  return out;
+}
+
 bool has_kernel(const PlannedMeasurement& planned) {
-  return planned.name == kClockUnderLoad || is_link(planned) ||
+  return planned.name == kClockUnderLoad || is_link(planned) || is_exchange(planned) ||
          Registry<CaseMaker>::instance().contains(planned.name);
 }
 

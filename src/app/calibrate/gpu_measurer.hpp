@@ -28,6 +28,7 @@ class GpuMeasurer {
   Measurement measure_kernel(const PlannedMeasurement& planned);
   Measurement measure_clock();
   Measurement measure_links(const PlannedMeasurement& planned);
+  Measurement measure_exchange(const PlannedMeasurement& planned);
 
   std::vector<int> devices_;
   kernels::GpuTelemetry telemetry_;

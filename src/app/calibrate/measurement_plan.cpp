@@ -53,6 +53,7 @@ class Planner {
     add_copies();
     add_clock();
     if (gpus_ > 1) add_links();
+    if (gpus_ > 1) add_exchanges();
     const int all = machine_.gpu.sm_count;
     const int communication = scenario_.plan.communication_sms;
     const std::vector<Operation> step = distinct_operations();
@@ -167,6 +168,32 @@ class Planner {
       nvlink(kPeerCopy, bytes, 2);
       // Of what a GPU sends, its own share stays.
       nvlink(kNcclAllToAll, bytes / gpus_ * (gpus_ - 1), gpus_);
+    }
+  }
+
+  /// Dispatch and combine among the GPUs of this machine, as one node. The model's time for few SMs
+  /// is theirs alone; with many, NVLink may be slower, so that those rows fit no constant.
+  void add_exchanges() {
+    const ModelSpec& model = scenario_.model;
+    constexpr int kSmsAlone =
+        12;  // where links never limit: as the shipped calibrations' fit has it
+    if (model.n_routed_experts == 0 || model.n_routed_experts % gpus_ != 0) return;
+    const std::int64_t tokens = scenario_.recipe.seq_length;
+    const std::array<std::int64_t, 7> options = {
+        tokens, model.hidden_size, model.num_experts_per_tok, model.n_routed_experts, 1, gpus_, 0};
+    for (const char* name : {"ep_dispatch", "ep_combine"}) {
+      const KernelKind& kind = Registry<KernelKind>::instance().find(name);
+      std::vector<NamedExtent> extents;
+      for (std::size_t i = 0; i < options.size(); ++i) {
+        extents.push_back({std::string(kind.options[i].name), options[i]});
+      }
+      for (const int sms : {4, 8, 12, 20, 24}) {
+        PlannedMeasurement next = planned(kind.make(name, options), extents, sms, machine_);
+        next.gpus = gpus_;
+        next.used = "between the GPUs of this machine";
+        if (sms > kSmsAlone) next.family = MeasuredFamily::kMachine;
+        out_.push_back(std::move(next));
+      }
     }
   }
 

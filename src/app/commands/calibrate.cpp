@@ -167,12 +167,14 @@ int run_calibrate(const std::vector<std::string>& arguments) {
                here.reason);
     return kNoGpu;
   }
-  std::vector<int> devices;
-  if (!here.devices.empty()) {
-    devices = parse_devices(line.text("gpus"), static_cast<int>(here.devices.size()));
-  }
+  // Without a GPU, what a node of the scenario would have.
+  const std::size_t present = here.devices.empty()
+                                  ? static_cast<std::size_t>(loaded.scenario.cluster.gpus_per_node)
+                                  : here.devices.size();
+  std::vector<int> devices = parse_devices(line.text("gpus"), static_cast<int>(present));
+  const auto used = static_cast<int>(devices.size());
+  if (here.devices.empty()) devices.clear();
   const KernelMachine machine = machine_of(line, loaded.scenario, here, devices);
-  const int used = std::max<int>(1, static_cast<int>(devices.size()));
   const std::vector<PlannedMeasurement> plan =
       measurement_plan(loaded.scenario, machine, {.gpus = used, .only = names_of(line)});
   CalibrateSubject subject{.machine = machine,

@@ -1,5 +1,10 @@
+#include <algorithm>
+#include <limits>
+#include <memory>
+
 #include "kernels/calibration/gpu_device.hpp"
 #include "kernels/memory/gpu.hpp"
+#include "kernels/memory/ranks.hpp"
 #include "kernels/simt/simt.hpp"
 
 namespace pipecast::kernels {
@@ -112,6 +117,34 @@ std::vector<double> time_on_gpu(const std::function<void()>& run, const TimingOp
     end.record();
     end.wait();
     out.push_back(end.microseconds_since(start));
+  }
+  return out;
+}
+
+std::vector<double> time_ranks_together(int ranks, const std::function<void(int)>& launch_rank,
+                                        const TimingOptions& options,
+                                        const std::function<void()>& prepare) {
+  struct Span {
+    Event start;
+    Event end;
+  };
+  std::vector<std::unique_ptr<Span>> spans;  // on each rank's own device
+  run_ranks_apart(ranks, [&](int) { spans.push_back(std::make_unique<Span>()); });
+  std::vector<double> out;
+  for (int i = 0; i < options.warm_up + options.repetitions; ++i) {
+    prepare();
+    run_ranks_together(ranks, [&](int rank) {
+      Span& span = *spans[static_cast<std::size_t>(rank)];
+      span.start.record();
+      launch_rank(rank);
+      span.end.record();
+    });
+    if (i < options.warm_up) continue;
+    double shortest = std::numeric_limits<double>::infinity();
+    for (const auto& span : spans) {
+      shortest = std::min(shortest, span->end.microseconds_since(span->start));
+    }
+    out.push_back(shortest);
   }
   return out;
 }

@@ -47,6 +47,13 @@ std::vector<double> time_on_gpu(const std::function<void()>& run, const TimingOp
 std::vector<double> time_nccl_all_to_all(const std::vector<int>& devices, std::int64_t bytes,
                                          const TimingOptions& options);
 
+/// A kernel of each rank (memory/ranks.hpp), all at once: microseconds of every repetition from
+/// when the last of them has started, which is the shortest time that any rank sees.
+/// @param prepare  has to come before each, untimed
+std::vector<double> time_ranks_together(int ranks, const std::function<void(int)>& launch_rank,
+                                        const TimingOptions& options,
+                                        const std::function<void()>& prepare);
+
 /// Copies between the memories of two devices, timed in the same way.
 std::vector<double> time_peer_copy(int from, int to, std::int64_t bytes,
                                    const TimingOptions& options);

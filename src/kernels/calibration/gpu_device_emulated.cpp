@@ -18,6 +18,10 @@ std::vector<double> time_on_gpu(const std::function<void()>&, const TimingOption
                                 const std::function<void()>&) {
   throw DeviceError(kReason);
 }
+std::vector<double> time_ranks_together(int, const std::function<void(int)>&, const TimingOptions&,
+                                        const std::function<void()>&) {
+  throw DeviceError(kReason);
+}
 std::vector<double> time_peer_copy(int, int, std::int64_t, const TimingOptions&) {
   throw DeviceError(kReason);
 }

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "kernels/memory/ranks.hpp"
 #include "kernels/simt/simt.hpp"
 
@@ -66,6 +68,26 @@ void run_ranks_together(int ranks, const std::function<void(int)>& launch_rank) 
 
 void run_ranks_apart(int ranks, const std::function<void(int)>& launch_rank) {
   run_ranks_together(ranks, launch_rank);
+}
+
+RankMemory::RankMemory(int rank, std::size_t bytes) : rank_(rank) {
+  const DeviceScope scope(rank);
+  const std::size_t size = bytes == 0 ? 1 : bytes;
+  check_cuda(cudaMalloc(&data_, size), "memory of a rank");
+  check_cuda(cudaMemset(data_, 0, size), "filling a rank's memory");
+}
+RankMemory::~RankMemory() { cudaFree(data_); }
+RankMemory::RankMemory(RankMemory&& other) noexcept
+    : rank_(other.rank_), data_(std::exchange(other.data_, nullptr)) {}
+void RankMemory::write(const void* from, std::size_t bytes) const {
+  const DeviceScope scope(rank_);
+  check_cuda(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice), "writing a rank's memory");
+}
+void RankMemory::read(void* to, std::size_t offset, std::size_t bytes) const {
+  const DeviceScope scope(rank_);
+  check_cuda(
+      cudaMemcpy(to, static_cast<const char*>(data_) + offset, bytes, cudaMemcpyDeviceToHost),
+      "reading a rank's memory");
 }
 
 }  // namespace pipecast::kernels

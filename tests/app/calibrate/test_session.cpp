@@ -80,6 +80,21 @@ TEST_CASE("links are timed where there are several GPUs", "[calibrate]") {
   }
 }
 
+TEST_CASE("dispatch and combine are timed where there are several GPUs", "[calibrate]") {
+  const KernelMachine machine = h100();
+  const auto plan = measurement_plan(tiny(), machine, {.gpus = 2, .only = {"ep_dispatch"}});
+  REQUIRE(!plan.empty());
+  for (const PlannedMeasurement& planned : plan) {
+    REQUIRE(planned.gpus == 2);
+    REQUIRE(planned.sms % 2 == 0);  // one half sends, the other receives
+    REQUIRE(planned.predict(machine.calibration) > 0);
+    // Where NVLink may be the limit, no constant of the SMs is fitted.
+    REQUIRE((planned.family == MeasuredFamily::kExchange) == (planned.sms <= 12));
+  }
+  REQUIRE_THROWS_WITH(measurement_plan(tiny(), machine, {.gpus = 1, .only = {"ep_dispatch"}}),
+                      Contains("times no 'ep_dispatch'"));
+}
+
 TEST_CASE("only what was asked for is planned, and what there is not is refused", "[calibrate]") {
   const KernelMachine machine = h100();
   for (const PlannedMeasurement& planned : tiny_plan(machine, {"rope"})) {

@@ -369,6 +369,7 @@ TEST_CASE("calibrate refuses what it cannot do", "[program]") {
   require_refused("calibrate --model deepseek-v4 --dry-run",
                   "--model: no shipped model or scenario 'deepseek-v4'");
   require_refused("calibrate --time-limit 10 --dry-run", "--time-limit: '10' is no time; expected");
+  require_refused("calibrate --gpus some --dry-run", "--gpus: 'some' is neither a number");
   require_refused("calibrate --only gemm_fp9 --dry-run",
                   "--only: this scenario times no 'gemm_fp9', did you mean gemm_fp8?");
 }
