@@ -6,9 +6,10 @@
 #   to:    what it becomes (may be empty)
 #   unit:  the .cu file to compile, where `file` is a header
 #   test:  the test that must fail
-# Called with -D BUG=FILE -D SOURCE_DIR= -D WORK_DIR= -D COMPILER= -D TESTS=PROGRAM -D OBJECTS=a;b -D LIBRARIES=c;d
+# Called with -D BUG=FILE -D SOURCE_DIR= -D WORK_DIR= -D COMPILER= -D FLAGS= -D TESTS=PROGRAM -D OBJECTS=a;b -D LIBRARIES=c;d
 cmake_minimum_required(VERSION 3.25)
 
+separate_arguments(FLAGS)  # of the build's preset: sanitizers, assertions of the library
 file(READ ${BUG} text)
 foreach(key bug file from to unit test)
   set(${key} "")
@@ -43,11 +44,11 @@ endif()
 
 # 2. The tests, linked with it before the library that holds the right one.
 execute_process(
-  COMMAND ${COMPILER} -std=c++20 -O1 -x c++ -I ${WORK_DIR}/src -I ${SOURCE_DIR}/src -Wno-unknown-pragmas
+  COMMAND ${COMPILER} -std=c++20 -O1 ${FLAGS} -x c++ -I ${WORK_DIR}/src -I ${SOURCE_DIR}/src -Wno-unknown-pragmas -fno-strict-aliasing
     -c ${compiled} -o ${WORK_DIR}/mutated.o
   COMMAND_ERROR_IS_FATAL ANY)
 execute_process(
-  COMMAND ${COMPILER} ${WORK_DIR}/mutated.o ${OBJECTS} ${LIBRARIES} -o ${WORK_DIR}/tests
+  COMMAND ${COMPILER} ${FLAGS} ${WORK_DIR}/mutated.o ${OBJECTS} ${LIBRARIES} -o ${WORK_DIR}/tests
   COMMAND_ERROR_IS_FATAL ANY)
 
 # 3. The named test exists (that it passes without the bug is its own test), and fails with it.
