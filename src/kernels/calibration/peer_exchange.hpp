@@ -33,7 +33,26 @@ class PeerExchange {
   void launch_combine(int rank);
 
  private:
-  struct Rank;
+  /// Memory of a rank.
+  struct Rank {
+    RankMemory chosen;
+    RankMemory weights;
+    RankMemory rows;
+    RankMemory scales;
+    RankMemory ranks_of_token;
+    RankMemory channel_counts;
+    RankMemory expert_counts;
+    RankMemory first_rows;
+    RankMemory local_counts;
+    RankMemory received_rows;
+    RankMemory received_scales;
+    RankMemory received_experts;
+    RankMemory received_weights;
+    RankMemory received_tokens;
+    RankMemory sent_rows;
+    RankMemory expert_rows;  // BF16, what combine sends back
+    RankMemory output;
+  };
   [[nodiscard]] ExchangeRank self(int rank) const;
   void draw_routing();
   void allocate();
@@ -52,26 +71,6 @@ class PeerExchange {
   std::vector<std::vector<Origin>> received_;  // of each rank, in order of arrival
   std::vector<RankMemory> windows_;
   std::vector<Rank> ranks_;
-};
-
-struct PeerExchange::Rank {
-  RankMemory chosen;
-  RankMemory weights;
-  RankMemory rows;
-  RankMemory scales;
-  RankMemory ranks_of_token;
-  RankMemory channel_counts;
-  RankMemory expert_counts;
-  RankMemory first_rows;
-  RankMemory local_counts;
-  RankMemory received_rows;
-  RankMemory received_scales;
-  RankMemory received_experts;
-  RankMemory received_weights;
-  RankMemory received_tokens;
-  RankMemory sent_rows;
-  RankMemory expert_rows;  // BF16, what combine sends back
-  RankMemory output;
 };
 
 }  // namespace pipecast::kernels
